@@ -1,0 +1,118 @@
+"""The errors a person can meet, each with its exit code.
+
+HomeportError                 1
+├── JobRefused                2   the job file, or the command, is wrong: every fault at once
+├── MachineCannot             3   this machine lacks something
+│   ├── NoEngine                  no container engine answers
+│   ├── ImageNotFound             the image is not here and cannot be had
+│   ├── ImageCannotTrain      2   the image has no `train`
+│   └── DiskFull                  a disk has no room
+├── StrictRefused             6   --strict, and the ledger has fields with no effect here
+└── Interrupted             130   Ctrl-C before the job began
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+COMPLETED, FAILED, STOPPED, OVERRAN = 0, 1, 4, 5
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong: where (a key, a field or a file), and what is allowed there."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}" if self.where else self.what
+
+
+class HomeportError(Exception):
+    """What, where, why and what to do next, ready to be printed."""
+
+    exit_code = 1
+
+
+class JobRefused(HomeportError):
+    """The job cannot be what was asked for; carries every fault that was found."""
+
+    exit_code = 2
+
+    def __init__(self, subject: str, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(faults)
+        count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
+        super().__init__("\n".join([f"{subject}: {count}", *(f"  {fault}" for fault in self.faults)]))
+
+
+class MachineCannot(HomeportError):
+    """This machine lacks what the job needs; the job itself may be right."""
+
+    exit_code = 3
+
+
+class NoEngine(MachineCannot):
+    """No container engine answers."""
+
+    def __init__(self, tried: Sequence[str]) -> None:
+        places = "".join(f"\n  {place}" for place in tried)
+        super().__init__(
+            f"no container engine answers. Tried:{places}\n"
+            "Start Docker, Podman or Colima, name its socket in DOCKER_HOST, or run: docker/engine.sh"
+        )
+
+
+class ImageNotFound(MachineCannot):
+    """The image is not on this machine and no registry gives it."""
+
+    def __init__(self, reference: str, why: str) -> None:
+        remedy = "Build it: make image" if reference.startswith("homeport/") else "Check the name, or pull it first."
+        super().__init__(f"image {reference}: not on this machine, and {why}. {remedy}")
+
+
+class ImageCannotTrain(MachineCannot):
+    """The engine found no program of the name the job starts."""
+
+    exit_code = 2
+
+    def __init__(self, reference: str, why: str) -> None:
+        super().__init__(
+            f"image {reference}: the container cannot start: {why}\n"
+            "SageMaker runs `IMAGE train`: install sagemaker-training in the image, put an executable `train` on its "
+            "PATH, or name another program with container_entry_point."
+        )
+
+
+class DiskFull(MachineCannot):
+    """A disk has no room; nothing half-written is left behind."""
+
+    def __init__(self, path: Path, needed: int, free: int) -> None:
+        super().__init__(
+            f"{path}: no room. {needed / 1e6:,.1f} MB are needed there and {free / 1e6:,.1f} MB are free. "
+            "Free some, or write elsewhere with --runs DIRECTORY."
+        )
+
+
+class StrictRefused(HomeportError):
+    """--strict: fields that would change the job in the cloud have no effect here."""
+
+    exit_code = 6
+
+    def __init__(self, fields: Iterable[str]) -> None:
+        listed = "\n".join(f"  {field}" for field in fields)
+        super().__init__(
+            "refused by --strict: these fields change the job in the cloud and have no effect here:\n"
+            f"{listed}\nTake them out of the job file, or run without --strict."
+        )
+
+
+class Interrupted(HomeportError):
+    """Ctrl-C before any container started."""
+
+    exit_code = 130
+
+    def __init__(self) -> None:
+        super().__init__("interrupted before the job began; nothing was left")
