@@ -1,0 +1,189 @@
+"""Words for people: how a run goes, what a plan holds, what this machine has. Plain text, one writer."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import TextIO
+
+from local_mode.engine import Image
+from local_mode.machine import Machine
+from local_mode.place import Place
+from local_mode.plan import RunPlan, describe_gpus
+from local_mode.runner import RunResult
+from local_mode.supervision import Signal
+from training_job import instance_types
+
+# mpirun --tag-output as the toolkits rewrite it (sagemaker-training process.py:196-213), or as it comes.
+_RANK_TAG = re.compile(r"^\[\d+,(?:mpirank:)?(\d+)(?:,[^\]]*)?\]<std(?:out|err)>:")
+_STATUS_OF_AN_END = ("Completed", "Failed", "Stopped", "MaxRuntimeExceeded")
+
+
+class Console:
+    """The watcher that a person reads. `job_file` is named in the command that tells more."""
+
+    def __init__(self, job_file: str, machine: Machine, stream: TextIO) -> None:
+        self._job_file = job_file
+        self._machine = machine
+        self._stream = stream
+        self._mid_line = False
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            self._settle()
+
+    def begins(self, plan: RunPlan, image: Image) -> None:
+        """The header: what runs on what, with which data, and what differs from the cloud."""
+        groups = " + ".join(f"{group.instance_type} × {group.instance_count}" for group in plan.job.instance_groups)
+        self._say(f"{plan.name} · {groups} · {plan.image} {image.digest[:15]}")
+        for mount in plan.hosts[0].mounts:
+            access = "read-only" if mount.read_only else "read and write"
+            self._say(f"  {mount.target.rpartition('/')[2]:<12} {mount.source} as {mount.stands_for}, {access}")
+        if share := describe_gpus([host.gpus for host in plan.hosts], self._machine):
+            self._say(f"  {'GPUs':<12} {share}")
+        kinds = Counter(entry.kind for entry in plan.ledger)
+        self._say(
+            f"  {'differs':<12} {kinds['emulated']} emulated, {kinds['recorded']} recorded: "
+            f"homeport-local plan {self._job_file}"
+        )
+
+    def swept(self, jobs: list[str]) -> None:
+        """What an earlier run left, removed."""
+        self._say(f"removed what killed runs had left: {', '.join(jobs)}")
+
+    def status(self, status: str) -> None:
+        """`Starting · Training` on one line; an end is told by `ends`."""
+        if status in _STATUS_OF_AN_END:
+            return
+        self._write(f" · {status}" if self._mid_line else status)
+        self._mid_line = True
+        if status in ("Training", "Stopping"):
+            self._settle()
+
+    def line(self, host: str, line: bytes) -> None:
+        """A line of a host's log, the rank before it where mpirun said which."""
+        text = _RANK_TAG.sub(r"[\1] ", line.decode(errors="replace").rstrip("\r\n"))
+        self._write(f"{host} │ {text}\n")
+
+    def signalled(self, signal: Signal) -> None:
+        """Why the log goes quiet, and what a person can do about it."""
+        then = "; SIGKILL follows, at once on Ctrl-C" if signal.name == "SIGTERM" else ""
+        self._say(f"{signal.name} sent to {', '.join(signal.hosts)}{then}")
+
+    def ends(self, result: RunResult) -> None:
+        """Status, duration, why it failed, the final metrics, where the model is, what the cloud would bill."""
+        outcome, artifacts = result.outcome, result.artifacts
+        self._write(" · " if self._mid_line else "")
+        self._mid_line = False
+        self._say(f"{outcome.secondary_status} in {duration(result.seconds)}")
+        if outcome.failure_reason is not None:
+            self._say(f"  {outcome.failed_host} failed first: its log is {result.plan.run_directory}/logs")
+            self._say("\n".join(f"  {line}" for line in outcome.failure_reason.splitlines()))
+        for point in result.metrics.final.values():
+            self._say(f"  {point.name} {point.value:g}")
+        for name in result.metrics.silent:
+            self._say(f"  {name}: no line matched its regex")
+        for name in sorted(result.metrics.too_slow):
+            self._say(f"  {name}: its regex was dropped: it could not decide a line in time")
+        for collision in artifacts.collisions:
+            writers = f"was written by {', '.join(collision.hosts)}; {collision.hosts[0]}'s was kept"
+            self._say(f"  {collision.archive}: {collision.path} {writers}")
+        size = artifacts.model.stat().st_size
+        empty = "" if artifacts.model_files else ": empty, nothing was saved in /opt/ml/model"
+        self._say(f"  model  {_near(artifacts.model)} ({size / 1e6:.1f} MB{empty})")
+        if artifacts.output_files:
+            self._say(f"  output {_near(artifacts.output)}")
+        for text in _bill(result.plan):
+            self._say(text)
+
+    def _settle(self) -> None:
+        """End a line that was begun."""
+        if self._mid_line:
+            self._write("\n")
+        self._mid_line = False
+
+    def _say(self, text: str) -> None:
+        self._settle()
+        self._write(f"{text}\n")
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except BrokenPipeError:
+            # Nobody reads any more; the job goes on and its logs are whole.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+
+def plan_text(plan: RunPlan, machine: Machine) -> str:
+    """The plan for a person: every host with what it finds, then the ledger."""
+    lines = [f"{plan.name} · {plan.image} · network {plan.network}{', isolated' if plan.isolated else ''}"]
+    for host in plan.hosts:
+        started = " ".join([*(host.entrypoint or ()), *host.command])
+        lines.append(f"{host.host} · {host.hostname} · {started}")
+        lines += [
+            f"  {mount.target}  {mount.source} as {mount.stands_for}{', read-only' if mount.read_only else ''}"
+            for mount in host.mounts
+        ]
+        lines += [f"  {path}  {content.decode()}" for path, content in host.files.items()]
+        lines += [f"  {name}={value}" for name, value in host.environment.items()]
+    if share := describe_gpus([host.gpus for host in plan.hosts], machine):
+        lines.append(f"GPUs {share}")
+    lines.append("What becomes of each field here:")
+    width = max(len(entry.field) for entry in plan.ledger)
+    for kind in ("honoured", "emulated", "recorded"):
+        lines += [f"  {kind:<9} {entry.field:<{width}}  {entry.how}" for entry in plan.ledger if entry.kind == kind]
+    return "\n".join(lines)
+
+
+def doctor_text(machine: Machine, place: Place, images: Iterable[tuple[str, bool]]) -> str:
+    """What this machine has, for a person."""
+    lines = [
+        f"engine       {machine.engine}{', rootless' if machine.rootless else ''}",
+        f"cores        {machine.cores}",
+        f"memory       {machine.memory / 2**30:.1f} GiB",
+        f"GPUs         {', '.join(machine.gpus) or 'none: jobs for GPU instances get virtual ones'}",
+        f"place        {place.file or 'no homeport.toml at or above this folder'}",
+        f"runs         {place.runs}",
+    ]
+    for name, system in place.file_systems.items():
+        path = place.path(system.path)
+        lines.append(f"file system  {name}: {path}{'' if path.is_dir() else ' (not there)'}")
+    for name, bucket in place.buckets.items():
+        path = place.path(bucket.path)
+        lines.append(f"bucket       {name}: {path}{'' if path.is_dir() else ' (not there)'}")
+    lines += [f"image        {name}{'' if there else ': not built; make image'}" for name, there in images]
+    return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    """`1 min 12 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _near(path: os.PathLike[str]) -> str:
+    """A path from here, where that is shorter."""
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(str(path)) else str(path)
+
+
+def _bill(plan: RunPlan) -> list[str]:
+    prices = [
+        (group, price)
+        for group in plan.job.instance_groups
+        if (price := instance_types.instance_type(group.instance_type).price_per_hour) is not None
+    ]
+    if len(prices) < len(plan.job.instance_groups):
+        return []
+    names = " + ".join(f"{group.instance_type} × {group.instance_count}" for group, _ in prices)
+    total = sum(price * group.instance_count for group, price in prices)
+    return [
+        f"  in the cloud: the same job on {names} bills ${total:,.2f} an hour "
+        f"(price of {instance_types.PRICES_OF}, table in training_job/instance_types.py)"
+    ]

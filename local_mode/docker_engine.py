@@ -1,0 +1,285 @@
+"""The port over docker-py, for Docker and for Podman's Docker API. The only module that says `import docker`."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import ContextDecorator, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+try:
+    import docker.errors
+    import docker.types
+    import docker.utils
+    from docker import APIClient
+except ImportError as error:
+    # Without docker-py, a folder named docker/ imports as an empty namespace.
+    raise ImportError("docker-py is not installed: make .venv, or pip install docker") from error
+
+from requests.exceptions import RequestException
+from urllib3.exceptions import HTTPError
+
+from local_mode.engine import Ended, Host, Image
+from local_mode.engine_address import find_engine
+from local_mode.machine import Machine, find_gpus
+from local_mode.plan import JOB_LABEL, VOLUMES, HostPlan, RunPlan
+from training_job.errors import ImageCannotTrain, ImageNotFound, MachineCannot, NoEngine
+
+OWNER_LABEL = "homeport.owner"
+_FRAME = struct.Struct(">BxxxL")
+_READ_SIZE = 1 << 16
+_STACK_BYTES = 64 << 20
+
+
+class _told(ContextDecorator):  # noqa: N801 - reads as a word where it is used
+    """The engine's and the connection's failures as ours."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, docker.errors.APIError):
+            raise MachineCannot(f"the engine refuses: {error.explanation or error}") from None
+        if isinstance(error, docker.errors.DockerException | RequestException | HTTPError):
+            raise MachineCannot(f"the engine no longer answers ({error}). Start it again: docker/engine.sh") from None
+
+
+class DockerEngine:
+    """An engine that speaks Docker's API."""
+
+    def __init__(self, api: APIClient, address: str) -> None:
+        self._api = api
+        self._address = address
+
+    @classmethod
+    def connect(cls) -> DockerEngine:
+        """The engine that DOCKER_HOST, the CLI's context or a known socket names. Raises NoEngine."""
+        search = find_engine(os.environ, Path.home())
+        tried = [f"{attempt.origin} ({attempt.address}): {attempt.outcome}" for attempt in search.tried]
+        if search.address is None:
+            raise NoEngine(tried)
+        try:
+            tls = docker.utils.kwargs_from_env(environment=dict(os.environ)).get("tls", False)
+            api = APIClient(base_url=search.address, version="auto", tls=tls)
+        except (docker.errors.DockerException, RequestException) as error:
+            raise NoEngine([*tried, f"{search.address}: {error}"]) from None
+        return cls(api, search.address)
+
+    @_told()
+    def machine(self) -> Machine:
+        """Cores and memory as the engine has them: on Docker Desktop those of its virtual machine."""
+        found = self._api.info()
+        return Machine(
+            cores=int(found["NCPU"]),
+            memory=int(found["MemTotal"]),
+            gpus=find_gpus(),
+            rootless=any("rootless" in option for option in found.get("SecurityOptions") or ()),
+            engine=f"{found.get('OperatingSystem')}, version {found.get('ServerVersion')} at {self._address}",
+        )
+
+    @_told()
+    def image(self, reference: str) -> Image:
+        """The image as it is here; images of homeport/ are built, never pulled."""
+        try:
+            return self._here(reference)
+        except docker.errors.ImageNotFound:
+            if reference.startswith("homeport/"):
+                raise ImageNotFound(reference, "it has not been built") from None
+        try:
+            self._api.pull(reference)
+            return self._here(reference)
+        except docker.errors.APIError as error:
+            raise ImageNotFound(reference, f"it cannot be pulled ({error.explanation or error})") from None
+
+    @contextmanager
+    def network(self, plan: RunPlan, owner: str) -> Iterator[None]:
+        """A bridge of the job's own; `internal` cuts it off from everything but the hosts."""
+        with _told():
+            made = self._api.create_network(
+                plan.network, driver="bridge", internal=plan.isolated, labels=_labels(plan, owner), check_duplicate=True
+            )
+        try:
+            yield
+        finally:
+            with _told(), suppress(docker.errors.NotFound):
+                self._api.remove_network(made["Id"])
+
+    @contextmanager
+    def host(self, plan: RunPlan, host: HostPlan, owner: str) -> Iterator[Host]:
+        """The container of one host."""
+        try:
+            made = self._api.create_container(**self._to_docker(plan, host, owner))
+        except docker.errors.APIError as error:
+            raise _cannot_start(host, error) from None
+        try:
+            yield _Container(self._api, made["Id"], host)
+        finally:
+            with _told():
+                self._remove_container(made["Id"])
+
+    @_told()
+    def owners(self) -> dict[str, str]:
+        """Job to owner, over containers, networks and volumes."""
+        return {labels[JOB_LABEL]: labels.get(OWNER_LABEL, "") for labels in self._labelled()}
+
+    @_told()
+    def remove(self, jobs: Sequence[str]) -> None:
+        """Containers first: networks and volumes are held by them."""
+        for job in jobs:
+            chosen = {"label": f"{JOB_LABEL}={job}"}
+            for container in self._api.containers(all=True, filters=chosen):
+                self._remove_container(container["Id"])
+            for network in self._api.networks(filters=chosen):
+                with suppress(docker.errors.NotFound):
+                    self._api.remove_network(network["Id"])
+            for volume in self._api.volumes(filters=chosen)["Volumes"] or ():
+                with suppress(docker.errors.NotFound):
+                    self._api.remove_volume(volume["Name"])
+
+    def _here(self, reference: str) -> Image:
+        return Image(reference, self._api.inspect_image(reference)["Id"])  # type: ignore[no-untyped-call]
+
+    def _labelled(self) -> Iterator[dict[str, str]]:
+        chosen = {"label": JOB_LABEL}
+        for thing in (
+            *self._api.containers(all=True, filters=chosen),
+            *self._api.networks(filters=chosen),
+            *(self._api.volumes(filters=chosen)["Volumes"] or ()),
+        ):
+            yield thing["Labels"]
+
+    def _remove_container(self, identifier: str) -> None:
+        try:
+            self._api.remove_container(identifier, v=True, force=True)
+        except docker.errors.NotFound:
+            pass
+        except docker.errors.APIError as error:
+            if error.status_code != 409:  # 409: its removal is under way already
+                raise
+
+    def _to_docker(self, plan: RunPlan, host: HostPlan, owner: str) -> dict[str, Any]:
+        """A host in the engine's words, which are spoken nowhere else."""
+        labels = _labels(plan, owner)
+        mounts = [
+            docker.types.Mount(target, None, type="volume", no_copy=True, labels=labels) for target in VOLUMES
+        ] + [
+            docker.types.Mount(mount.target, mount.source, type="bind", read_only=mount.read_only)
+            for mount in host.mounts
+        ]
+        limits = [
+            docker.types.Ulimit(name="stack", soft=_STACK_BYTES, hard=_STACK_BYTES),
+            docker.types.Ulimit(name="memlock", soft=-1, hard=-1),
+        ]
+        devices = [docker.types.DeviceRequest(device_ids=list(host.gpus.ids), capabilities=[["gpu"]])]
+        return {
+            "image": host.image,
+            "name": f"{plan.network}-{host.host}",
+            "hostname": host.hostname,
+            "entrypoint": list(host.entrypoint) if host.entrypoint else None,
+            "command": list(host.command),
+            "environment": host.environment,
+            "labels": labels | {"homeport.host": host.host},
+            "host_config": self._api.create_host_config(
+                mounts=mounts,
+                shm_size=plan.shared_memory,
+                ulimits=limits if plan.raised_limits else [],
+                network_mode=plan.network,
+                # Whole lines until the job has ended, whatever rotation the daemon is set to.
+                log_config=docker.types.LogConfig(type="json-file", config={"max-size": "1000g"}),
+                device_requests=devices if host.gpus.ids else None,
+            ),
+            "networking_config": self._api.create_networking_config(
+                {plan.network: self._api.create_endpoint_config(aliases=[host.host])}  # type: ignore[arg-type]
+            ),
+        }
+
+
+class _Container:
+    """One container, by its id."""
+
+    def __init__(self, api: APIClient, identifier: str, host: HostPlan) -> None:
+        self._api = api
+        self._id = identifier
+        self._host = host
+
+    @_told()
+    def put(self, archive: bytes) -> None:
+        self._api.put_archive(self._id, "/", archive)
+
+    @_told()
+    def start(self) -> None:
+        try:
+            self._api.start(self._id)
+        except docker.errors.APIError as error:
+            raise _cannot_start(self._host, error) from None
+
+    def log(self) -> Iterator[bytes]:
+        url = f"{self._api.base_url}/v{self._api.api_version}/containers/{self._id}/logs"
+        wanted = {"follow": 1, "stdout": 1, "stderr": 1}
+        with _told(), self._api.get(url, params=wanted, stream=True, timeout=None) as response:
+            response.raise_for_status()
+            yield from lines(response.raw.stream(_READ_SIZE, decode_content=True))
+
+    @_told()
+    def wait(self) -> Ended:
+        code = int(self._api.wait(self._id, timeout=None)["StatusCode"])
+        state = self._api.inspect_container(self._id)["State"]
+        return Ended(code, bool(state.get("OOMKilled")))
+
+    @_told()
+    def signal(self, name: str) -> None:
+        try:
+            self._api.kill(self._id, name)
+        except docker.errors.APIError as error:
+            if error.status_code not in (404, 409):  # it is gone, or not running
+                raise
+
+    def fetch(self, path: str) -> Iterator[bytes]:
+        with _told():
+            stream, _ = self._api.get_archive(self._id, path, chunk_size=1 << 20)
+            yield from stream
+
+
+def lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Whole lines out of the engine's frames (API: ContainerAttach, stream format).
+
+    A frame holds part of a line where the line is longer than the engine's buffer, so each of stdout and stderr
+    collects its own; what is unfinished at the end is given as it is.
+    """
+    waiting = bytearray()
+    unfinished: dict[int, bytearray] = {}
+    for chunk in chunks:
+        waiting += chunk
+        start = 0
+        while len(waiting) - start >= _FRAME.size:
+            stream, length = _FRAME.unpack_from(waiting, start)
+            end = start + _FRAME.size + length
+            if end > len(waiting):
+                break
+            payload = bytes(waiting[start + _FRAME.size : end])
+            start = end
+            yield from _finished(unfinished.setdefault(stream, bytearray()), payload)
+        del waiting[:start]
+    yield from (bytes(rest) for rest in unfinished.values() if rest)
+
+
+def _finished(unfinished: bytearray, payload: bytes) -> Iterator[bytes]:
+    *whole, rest = payload.split(b"\n")
+    for line in whole:
+        yield bytes(unfinished) + line + b"\n"
+        unfinished.clear()
+    unfinished += rest
+
+
+def _labels(plan: RunPlan, owner: str) -> dict[str, str]:
+    return {JOB_LABEL: plan.name, OWNER_LABEL: owner}
+
+
+def _cannot_start(host: HostPlan, error: docker.errors.APIError) -> Exception:
+    """The engine's refusal as ours: a program that is not there is the image's fault, the rest the machine's."""
+    why = str(error.explanation or error)
+    if any(sign in why for sign in ("executable file not found", "no such file or directory", "permission denied")):
+        return ImageCannotTrain(host.image, why.partition("OCI runtime create failed: ")[2] or why)
+    return MachineCannot(f"{host.host}: the engine does not start its container: {why}")

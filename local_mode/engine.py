@@ -1,0 +1,71 @@
+"""The port: what Homeport asks of a container engine. No word of any engine's own API passes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from local_mode.machine import Machine
+from local_mode.plan import HostPlan, RunPlan
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image on this machine. `digest` is `sha256:…`."""
+
+    reference: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a container ended."""
+
+    code: int
+    out_of_memory: bool
+
+
+class Host(Protocol):
+    """One container of a job."""
+
+    def put(self, archive: bytes) -> None:
+        """Unpack a tar below `/`, owned by root."""
+
+    def start(self) -> None:
+        """Start it. Raises ImageCannotTrain if the image has no such program."""
+
+    def log(self) -> Iterator[bytes]:
+        """Its lines, stdout and stderr in the order they came, each with its line end, until it has ended."""
+
+    def wait(self) -> Ended:
+        """Block until it has ended."""
+
+    def signal(self, name: str) -> None:
+        """Send SIGTERM or SIGKILL to PID 1; nothing happens if it has ended."""
+
+    def fetch(self, path: str) -> Iterator[bytes]:
+        """The directory at `path` as a tar, its own name the first part of every member's; after the end too."""
+
+
+class Engine(Protocol):
+    """A container engine that answers."""
+
+    def machine(self) -> Machine:
+        """What it can give to containers."""
+
+    def image(self, reference: str) -> Image:
+        """The image, pulled if a registry has it. Raises ImageNotFound."""
+
+    def network(self, plan: RunPlan, owner: str) -> AbstractContextManager[None]:
+        """The job's own network, gone on exit."""
+
+    def host(self, plan: RunPlan, host: HostPlan, owner: str) -> AbstractContextManager[Host]:
+        """The host's container, made but not started; it and its volumes are gone on exit."""
+
+    def owners(self) -> dict[str, str]:
+        """The jobs that anything on this engine is labelled with, and who runs each."""
+
+    def remove(self, jobs: Sequence[str]) -> None:
+        """Remove every container, network and volume labelled with one of these jobs."""

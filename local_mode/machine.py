@@ -1,0 +1,29 @@
+"""What this machine has: the engine's own view where it runs elsewhere, this computer's GPUs where it has some."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What jobs can have here. `gpus` are NVIDIA device ids; memory is in bytes."""
+
+    cores: int
+    memory: int
+    gpus: tuple[str, ...] = ()
+    rootless: bool = False
+    engine: str = ""
+
+
+def find_gpus() -> tuple[str, ...]:
+    """The ids of this computer's NVIDIA GPUs, by nvidia-smi; none where it is missing or finds no driver."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ()
+    asked = subprocess.run(
+        [program, "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True, check=False, timeout=30
+    )
+    return tuple(asked.stdout.split()) if asked.returncode == 0 else ()

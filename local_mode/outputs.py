@@ -1,0 +1,169 @@
+"""model.tar.gz and output.tar.gz from what the hosts left, merged, streamed and rooted as in the cloud.
+
+model.tar.gz holds the children of /opt/ml/model, output.tar.gz those of /opt/ml/output/data (developer guide,
+your-algorithms-training-algo-output). What SageMaker does when two hosts write one path is not documented: here the
+host with the lowest number wins, and every such path is reported.
+"""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import io
+import shutil
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from local_mode.engine import Host
+from local_mode.plan import MODEL_DIRECTORY, OUTPUT_DIRECTORY
+from training_job.errors import DiskFull
+
+_FAILURE_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Collision:
+    """A path that several hosts wrote; the first of `hosts` is the one that was kept."""
+
+    archive: str
+    path: str
+    hosts: tuple[str, ...]
+
+
+@dataclass
+class Artifacts:
+    """What the job left. Sizes are bytes; a file count of 0 is an archive with nothing in it."""
+
+    model: Path
+    output: Path
+    model_files: int = 0
+    output_files: int = 0
+    collisions: list[Collision] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def collect(hosts: Mapping[str, Host], directory: Path) -> Artifacts:
+    """Fetch every host's directories and pack them into `directory`. Raises DiskFull, leaving no half archive."""
+    directory.mkdir(parents=True, exist_ok=True)
+    found = Artifacts(directory / "model.tar.gz", directory / "output.tar.gz")
+    with _packed(found.model) as archive:
+        for name, host in hosts.items():
+            for member, content in _members(host, MODEL_DIRECTORY):
+                archive.add(name, member, content)
+    found.model_files = archive.files
+    found.collisions += archive.collisions
+    with _packed(found.output) as archive:
+        for name, host in hosts.items():
+            for member, content in _members(host, OUTPUT_DIRECTORY):
+                if member.name == "failure" and content is not None:
+                    found.failures[name] = content.read(_FAILURE_BYTES).decode(errors="replace")
+                elif member.name.startswith("data/"):
+                    _rebase(member, "data")
+                    archive.add(name, member, content)
+    found.output_files = archive.files
+    found.collisions += archive.collisions
+    return found
+
+
+class _Archive:
+    """One archive in the making."""
+
+    def __init__(self, name: str, target: tarfile.TarFile) -> None:
+        self._name = name
+        self._target = target
+        self._seen: dict[str, list[str]] = {}
+        self._directories: set[str] = set()
+        self.files = 0
+        self.written = 0
+
+    def add(self, host: str, member: tarfile.TarInfo, content: io.BufferedIOBase | None) -> None:
+        """Add a member, or note that another host had it first. Devices and sockets are left out, as tar would."""
+        if member.isdev():
+            return
+        hosts = self._seen.setdefault(member.name, [])
+        hosts.append(host)
+        if len(hosts) > 1:
+            return
+        if member.isdir():
+            self._directories.add(member.name)
+        self.written += member.size
+        self.files += not member.isdir()
+        self._target.addfile(member, content)
+
+    @property
+    def collisions(self) -> list[Collision]:
+        """Paths of several hosts, directories left out: those are merged."""
+        return [
+            Collision(self._name, path, tuple(hosts))
+            for path, hosts in self._seen.items()
+            if len(hosts) > 1 and path not in self._directories
+        ]
+
+
+@contextmanager
+def _packed(path: Path) -> Iterator[_Archive]:
+    """An archive that appears under its name only when it is whole."""
+    part = path.with_name(f".{path.name}.part")
+    archive = None
+    try:
+        with (
+            part.open("wb") as raw,
+            gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as packed,
+            tarfile.open(fileobj=packed, mode="w") as target,
+        ):
+            archive = _Archive(path.name, target)
+            yield archive
+        part.replace(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        part.unlink(missing_ok=True)
+        written = archive.written if archive else 0
+        raise DiskFull(path, written, shutil.disk_usage(path.parent).free) from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _members(host: Host, path: str) -> Iterator[tuple[tarfile.TarInfo, io.BufferedIOBase | None]]:
+    """What is below a directory of a host, named from there, owned by root as everything in the cloud's archives."""
+    with tarfile.open(fileobj=_Stream(host.fetch(path)), mode="r|") as source:
+        for member in source:
+            _rebase(member, PurePosixPath(path).name)
+            if member.name in ("", "."):
+                continue
+            member.uid = member.gid = 0
+            member.uname = member.gname = "root"
+            member.mtime = int(member.mtime)
+            member.pax_headers = {}
+            content = source.extractfile(member) if member.isreg() else None
+            yield member, content  # type: ignore[misc]
+
+
+def _rebase(member: tarfile.TarInfo, folder: str) -> None:
+    """Name a member, and what a hard link points to, from inside `folder`."""
+    member.name = member.name.removeprefix(folder).lstrip("/")
+    if member.islnk():
+        member.linkname = member.linkname.removeprefix(folder).lstrip("/")
+
+
+class _Stream(io.RawIOBase):
+    """An iterator of bytes as a file to read from."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while size < 0 or len(self._rest) < size:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                break
+            self._rest += chunk
+        taken, self._rest = (self._rest, b"") if size < 0 else (self._rest[:size], self._rest[size:])
+        return taken

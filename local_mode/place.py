@@ -1,0 +1,121 @@
+"""homeport.toml: which directory of this machine is which file system or bucket, and where runs go."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from training_job.errors import Fault, JobRefused
+from training_job.faults import dotted, faults_of
+from training_job.toml_text import line_of
+
+FILE = "homeport.toml"
+DEFAULT_REGION = "us-west-2"
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class FileSystem(_Table):
+    """A directory that stands for an FSx for Lustre or EFS file system, or is one that is mounted here."""
+
+    path: str
+    mount_name: str | None = None
+    id: Annotated[str, StringConstraints(pattern=r"^fs-[0-9a-f]{8,18}$")] | None = None
+    type: Literal["FSxLustre", "EFS"] | None = None
+
+
+class Bucket(_Table):
+    """A directory that stands for an S3 bucket."""
+
+    path: str
+
+
+class _Local(_Table):
+    runs: str = "runs"
+    code: str = "entrypoints"
+    file_systems: dict[str, FileSystem] = Field(default_factory=dict)
+    buckets: dict[str, Bucket] = Field(default_factory=dict)
+
+
+class _Cloud(_Table):
+    region: str = DEFAULT_REGION
+    stack: str = "homeport"
+
+
+class _File(_Table):
+    local: _Local = Field(default_factory=_Local)
+    cloud: _Cloud = Field(default_factory=_Cloud)
+
+
+@dataclass(frozen=True)
+class Place:
+    """What homeport.toml, the environment and the flags say of this machine. Its paths are absolute."""
+
+    root: Path
+    runs: Path
+    code: Path
+    region: str = DEFAULT_REGION
+    file: Path | None = None
+    file_systems: Mapping[str, FileSystem] = field(default_factory=dict)
+    buckets: Mapping[str, Bucket] = field(default_factory=dict)
+
+    def path(self, relative: str) -> Path:
+        """A path of homeport.toml, which starts from the file's own folder."""
+        return (self.root / Path(relative).expanduser()).resolve()
+
+    @property
+    def source(self) -> str:
+        """What to call the file in a message, also where there is none yet."""
+        return str(self.file or self.root / FILE)
+
+
+def read_place(start: Path, environ: Mapping[str, str], runs: Path | None = None) -> Place:
+    """The place described by HOMEPORT_FILE or the nearest homeport.toml at or above `start`; defaults where none is.
+
+    HOMEPORT_RUNS and HOMEPORT_REGION win over the file, `runs` (a flag) wins over both.
+    """
+    file = _find(start, environ)
+    content = _parse(file) if file else _File()
+    root = file.parent if file else start
+    asked_runs = runs or Path(environ.get("HOMEPORT_RUNS", "")) if runs or environ.get("HOMEPORT_RUNS") else None
+    return Place(
+        root=root,
+        runs=(start / asked_runs if asked_runs else root / content.local.runs).resolve(),
+        code=(root / content.local.code).resolve(),
+        region=environ.get("HOMEPORT_REGION") or content.cloud.region,
+        file=file,
+        file_systems=content.local.file_systems,
+        buckets=content.local.buckets,
+    )
+
+
+def _find(start: Path, environ: Mapping[str, str]) -> Path | None:
+    if named := environ.get("HOMEPORT_FILE"):
+        path = (start / named).resolve()
+        if not path.is_file():
+            raise JobRefused("HOMEPORT_FILE", [Fault("", f"{path}: there is no such file")])
+        return path
+    start = start.resolve()
+    return next((folder / FILE for folder in (start, *start.parents) if (folder / FILE).is_file()), None)
+
+
+def _parse(file: Path) -> _File:
+    try:
+        text = file.read_text(encoding="utf-8")
+        return _File.model_validate_json(json.dumps(tomllib.loads(text), default=str))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise JobRefused(str(file), [Fault("", f"cannot be read: {error}")]) from None
+    except ValidationError as error:
+        faults = []
+        for place, what in faults_of(error, _File):
+            line = line_of(text, place)
+            faults.append(Fault(f"{file.name}:{line} {dotted(place)}" if line else dotted(place), what))
+        raise JobRefused(str(file), faults) from None

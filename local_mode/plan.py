@@ -1,0 +1,236 @@
+"""A training job, a machine and a place as the containers that will run it. Pure: same job, same plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from local_mode import gpus
+from local_mode.gpus import GPUs
+from local_mode.inputs import file, file_system, s3
+from local_mode.ledger import LedgerEntry, ledger
+from local_mode.machine import Machine
+from local_mode.mounts import Mount, Refusal
+from local_mode.place import Place
+from training_job import script_mode
+from training_job.container import CONFIG_DIRECTORY, HostContents, host_contents, job_arn
+from training_job.errors import Fault, JobRefused, StrictRefused
+from training_job.metrics import pattern_fault
+from training_job.model import Channel, DataSource, TrainingJob
+
+CODE_DIRECTORY = "/opt/ml/code"
+MODEL_DIRECTORY = "/opt/ml/model"
+OUTPUT_DIRECTORY = "/opt/ml/output"
+VOLUMES = ("/opt/ml/input", MODEL_DIRECTORY, OUTPUT_DIRECTORY)
+"""What the platform mounts over the image: empty at the start, gone with the host."""
+
+DIRECTORIES = ("/opt/ml/input/data", "/opt/ml/output/data", "/opt/ml/output/metrics/sagemaker")
+JOB_LABEL = "homeport.job"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line decides about this run. `gpus` are ids; None leaves the choice to the plan."""
+
+    gpus: tuple[str, ...] | None = None
+    virtual_gpus: int | None = None
+    live_code: bool = False
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class HostPlan:
+    """One container: what it is called, what it finds, how it starts. `files` are by absolute path."""
+
+    host: str
+    hostname: str
+    image: str
+    environment: dict[str, str]
+    entrypoint: tuple[str, ...] | None
+    command: tuple[str, ...]
+    files: dict[str, bytes]
+    programs: dict[str, bytes]
+    mounts: tuple[Mount, ...]
+    gpus: GPUs
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Everything that running the job here takes; nothing is left to decide. Sizes are bytes."""
+
+    job: TrainingJob
+    arn: str
+    image: str
+    hosts: tuple[HostPlan, ...]
+    network: str
+    isolated: bool
+    shared_memory: int
+    raised_limits: bool
+    source_dir: Path | None
+    max_run: int
+    run_directory: Path
+    ledger: tuple[LedgerEntry, ...]
+
+    @property
+    def name(self) -> str:
+        """The job's name."""
+        return self.job.training_job_name
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain values, for plan.json."""
+        return {
+            **TypeAdapter(RunPlan).dump_python(self, mode="json", exclude={"job"}),
+            "job": self.job.request(),
+        }
+
+
+def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options) -> RunPlan:
+    """The plan, or JobRefused with everything that speaks against it; NotEnoughGPUs; StrictRefused."""
+    faults: list[Fault] = []
+    job = _resolved(job, place, faults)
+    faults += _refusals(job)
+    mounts = {channel.channel_name: _mount(job, channel, place, faults) for channel in job.channels}
+    if faults:
+        raise JobRefused(job.training_job_name, faults)
+    contents = host_contents(job, region=place.region)
+    shares = gpus.share(
+        [host.instance_type for host in contents],
+        machine.gpus,
+        machine.cores,
+        asked=options.gpus,
+        virtual=options.virtual_gpus,
+    )
+    image = _image(str(job.algorithm_specification.training_image), shares)
+    entries = ledger(job, _notes(shares, machine))
+    if options.strict and (fields := [f"{entry.field}: {entry.how}" for entry in entries if entry.strict]):
+        raise StrictRefused(fields)
+    code = (_live_code(place),) if options.live_code else ()
+    return RunPlan(
+        job=job,
+        arn=job_arn(job, place.region),
+        image=image,
+        hosts=tuple(
+            _host(host, share, image, (*_mounts(host, mounts), *code), _hostname(number, place.region))
+            for number, (host, share) in enumerate(zip(contents, shares, strict=True))
+        ),
+        network=f"homeport-{job.training_job_name}",
+        isolated=bool(job.enable_network_isolation),
+        # Linux's own rule for a tmpfs; the size of a SageMaker container's /dev/shm is not documented.
+        shared_memory=machine.memory // 2,
+        # NCCL pins memory; a rootless engine may raise no limit.
+        raised_limits=any(share.ids for share in shares) and not machine.rootless,
+        source_dir=job.source_dir,
+        max_run=job.stopping_condition.limit_in_seconds,
+        run_directory=place.runs / job.training_job_name,
+        ledger=entries,
+    )
+
+
+def _resolved(job: TrainingJob, place: Place, faults: list[Fault]) -> TrainingJob:
+    """The job with every file system under the id and path that CreateTrainingJob knows."""
+    channels: list[Channel] = []
+    for channel in job.channels:
+        found = file_system.named(channel.data_source, place)
+        if isinstance(found, Refusal):
+            faults.append(_channel_fault(channel, found))
+        else:
+            channels.append(channel.model_copy(update={"data_source": found}))
+    return job.model_copy(update={"input_data_config": tuple(channels) or None})
+
+
+def _refusals(job: TrainingJob) -> list[Fault]:
+    """What the job asks for that no plan can give."""
+    found = []
+    if job.algorithm_specification.algorithm_name:
+        found.append(Fault("AlgorithmSpecification.AlgorithmName", "needs the AWS Marketplace; give a TrainingImage"))
+    if job.serverless_job_config:
+        found.append(Fault("ServerlessJobConfig", "has no container that could run here"))
+    if job.resource_config.instance_preferences:
+        found.append(Fault("ResourceConfig.InstancePreferences", "name one InstanceType to run here"))
+    for definition in job.algorithm_specification.metric_definitions or ():
+        if what := pattern_fault(definition.regex):
+            found.append(Fault(f"metric {definition.name}", what))  # noqa: PERF401 - one line a fault, like the rest
+    return found
+
+
+def _mount(job: TrainingJob, channel: Channel, place: Place, faults: list[Fault]) -> Mount | None:
+    """The channel's mount; None for the source that is packed, and where a fault was noted."""
+    if job.source_dir and channel.channel_name == script_mode.SOURCE_CHANNEL:
+        return None
+    found = _mount_of(job, channel, channel.data_source, place)
+    if isinstance(found, Refusal):
+        faults.append(_channel_fault(channel, found))
+        return None
+    return found
+
+
+def _mount_of(job: TrainingJob, channel: Channel, source: DataSource, place: Place) -> Mount | Refusal:
+    if source.file_system_data_source:
+        return file_system.mount(job, channel, source.file_system_data_source, place)
+    if source.file_data_source:
+        return file.mount(job, channel, source.file_data_source)
+    if source.s3_data_source:
+        return s3.mount(job, channel, source.s3_data_source, place)
+    return Refusal("data sets of a SageMaker hub cannot be had here")
+
+
+def _channel_fault(channel: Channel, refusal: Refusal) -> Fault:
+    return Fault(f"channel {channel.channel_name}", refusal.why)
+
+
+def _image(reference: str, shares: Sequence[GPUs]) -> str:
+    """A homeport image without a tag is `:gpu` where real GPUs are given out, else `:cpu`."""
+    last = reference.rpartition("/")[2]
+    if not reference.startswith("homeport/") or ":" in last or "@" in last:
+        return reference
+    return f"{reference}:{'gpu' if any(share.ids for share in shares) else 'cpu'}"
+
+
+def _mounts(host: HostContents, mounts: dict[str, Mount | None]) -> tuple[Mount, ...]:
+    return tuple(mount for channel in host.channels if (mount := mounts[channel.channel_name]))
+
+
+def _live_code(place: Place) -> Mount:
+    return Mount(str(place.code), CODE_DIRECTORY, read_only=True, stands_for="the code in the image")
+
+
+def _host(host: HostContents, share: GPUs, image: str, mounts: tuple[Mount, ...], hostname: str) -> HostPlan:
+    return HostPlan(
+        host=host.host,
+        hostname=hostname,
+        image=image,
+        # SageMaker sets `void` on CPU instances, where the NVIDIA runtime is present too.
+        environment={"NVIDIA_VISIBLE_DEVICES": ",".join(share.ids) or "void", **host.environment},
+        entrypoint=host.entrypoint,
+        command=host.command,
+        files={f"{CONFIG_DIRECTORY}/{name}": content for name, content in host.files.items()},
+        programs={gpus.STUB_PATH: gpus.stub(share.virtual)} if share.virtual else {},
+        mounts=mounts,
+        gpus=share,
+    )
+
+
+def _hostname(number: int, region: str) -> str:
+    """An EC2 name such as a job's hosts have: code that takes it for `algo-N` fails here as it does there."""
+    domain = "ec2.internal" if region == "us-east-1" else f"{region}.compute.internal"
+    return f"ip-10-0-{number // 200 + 1}-{number % 200 + 10}.{domain}"
+
+
+def _notes(shares: Sequence[GPUs], machine: Machine) -> dict[str, str]:
+    """What the ledger adds for this machine."""
+    note = describe_gpus(shares, machine)
+    return {"ResourceConfig.InstanceType": note, "ResourceConfig.InstanceGroups": note} if note else {}
+
+
+def describe_gpus(shares: Sequence[GPUs], machine: Machine) -> str:
+    """Who gets which GPUs, in words; empty where the job wants none."""
+    virtual = max((share.virtual for share in shares), default=0)
+    if virtual:
+        why = "no GPU here, " if not machine.gpus else ""
+        more = "; as many ranks as you like with --virtual-gpus N"
+        return f"{virtual} virtual: {why}{virtual} CPU rank{'s' if virtual > 1 else ''} a host{more}"
+    return " · ".join(",".join(share.ids) for share in shares if share.ids)

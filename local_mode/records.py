@@ -1,0 +1,147 @@
+"""What a run leaves: the folder runs/<job>/, and the lock that says whether its harness lives."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+from typing import IO, Any
+
+from local_mode.plan import RunPlan
+from training_job.errors import DiskFull, Fault, JobRefused, MachineCannot
+from training_job.metrics import MetricPoint
+
+_ROOM_NEEDED = 64 << 20
+_SECRET = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD)$", re.IGNORECASE)
+_LOCK = ".lock"
+
+
+class RunRecord:
+    """The folder of one run, all of it owned by whoever runs the job."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.began = False
+        self._logs: dict[str, FileIO] = {}
+        self._metrics: IO[str] | None = None
+
+    @property
+    def owner(self) -> str:
+        """What tells a later run whether this one still lives: the computer, and the lock it holds."""
+        return f"{socket.gethostname()}:{self.directory / _LOCK}"
+
+    def begin(self, plan: RunPlan) -> None:
+        """Write the request and the plan. From here on the folder stays, however the job ends."""
+        self.began = True
+        self._write("request.json", masked(plan.job.request()))
+        self._write("plan.json", masked(plan.to_json()))
+        (self.directory / "logs").mkdir()
+        self._logs = {
+            # Unbuffered: whoever looks in from another terminal sees every line at once.
+            host.host: (self.directory / "logs" / f"{host.host}.log").open("wb", buffering=0)
+            for host in plan.hosts
+        }
+        self._metrics = (self.directory / "metrics.jsonl").open("w", encoding="utf-8", buffering=1)
+
+    def line(self, host: str, line: bytes) -> None:
+        """Keep a line of a host's log, as it came."""
+        self._logs[host].write(line)
+
+    def metric(self, point: MetricPoint) -> None:
+        """Keep a value."""
+        if self._metrics:
+            json.dump(
+                {
+                    "MetricName": point.name,
+                    "Value": point.value,
+                    "Timestamp": point.timestamp.isoformat(),
+                    "Host": point.host,
+                },
+                self._metrics,
+            )
+            self._metrics.write("\n")
+
+    def describe(self, answer: Mapping[str, Any]) -> None:
+        """Write how it ended."""
+        self._write("describe.json", masked(answer))
+
+    def close(self) -> None:
+        """Close every file that is open."""
+        for log in self._logs.values():
+            log.close()
+        if self._metrics:
+            self._metrics.close()
+
+    def _write(self, name: str, content: Any) -> None:
+        part = self.directory / f".{name}.part"
+        part.write_text(f"{json.dumps(content, indent=2)}\n", encoding="utf-8")
+        part.replace(self.directory / name)
+
+
+@contextmanager
+def run_record(plan: RunPlan) -> Iterator[RunRecord]:
+    """The run's folder, made and locked; removed again if the job never began.
+
+    Raises JobRefused where the name is taken, as SageMaker does, and DiskFull where there is no room to begin.
+    """
+    directory = plan.run_directory
+    made_parents = [folder for folder in directory.parents if not folder.exists()]
+    try:
+        directory.mkdir(parents=True)
+    except FileExistsError:
+        raise JobRefused(
+            plan.name, [Fault("TrainingJobName", f"is taken: {directory} exists. Give another with --name NAME")]
+        ) from None
+    except OSError as error:
+        what = f"{directory}: cannot be made: {error.strerror}. Write elsewhere with --runs DIRECTORY"
+        raise MachineCannot(what) from None
+    record = RunRecord(directory)
+    try:
+        free = shutil.disk_usage(directory).free
+        if free < _ROOM_NEEDED:
+            raise DiskFull(directory, _ROOM_NEEDED, free)
+        with (directory / _LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield record
+    finally:
+        record.close()
+        (directory / _LOCK).unlink(missing_ok=True)
+        if not record.began:
+            shutil.rmtree(directory, ignore_errors=True)
+            for folder in made_parents:
+                if not any(folder.iterdir()):
+                    folder.rmdir()
+
+
+def dead(owners: Mapping[str, str]) -> list[str]:
+    """The jobs whose harness ran on this computer and lives no more."""
+    return [job for job, owner in owners.items() if _is_dead(owner)]
+
+
+def masked(value: Any, name: str = "") -> Any:
+    """`value` with every text whose name says that it is secret hidden."""
+    if isinstance(value, Mapping):
+        return {key: masked(inner, str(key)) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [masked(inner, name) for inner in value]
+    return "********" if isinstance(value, str) and _SECRET.search(name) and name != "Key" else value
+
+
+def _is_dead(owner: str) -> bool:
+    computer, _, path = owner.partition(":")
+    if computer != socket.gethostname():
+        return False
+    try:
+        with Path(path).open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True

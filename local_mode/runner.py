@@ -1,0 +1,216 @@
+"""Carry out a RunPlan: start the hosts, follow them, end them, keep what they left. Decides nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Protocol, TypeVar
+
+from local_mode.engine import Engine, Host, Image
+from local_mode.outputs import Artifacts, collect
+from local_mode.plan import HostPlan, RunPlan
+from local_mode.preflight import check
+from local_mode.records import RunRecord, dead, run_record
+from local_mode.staging import host_archive, pack_source
+from local_mode.supervision import Event, HostEnded, Signal, Supervision, TimePassed
+from training_job.errors import Interrupted
+from training_job.lifecycle import Exit, Outcome, Transition, conclude, describe
+from training_job.metrics import MetricPoint, Metrics
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class FollowerFailed:
+    """A host can no longer be followed: the engine is gone."""
+
+    error: BaseException
+
+
+Events = SimpleQueue[Event | FollowerFailed]
+
+
+class Watcher(Protocol):
+    """Who is told how the run goes; called from several threads, one at a time."""
+
+    def begins(self, plan: RunPlan, image: Image) -> None:
+        """The plan is about to be carried out."""
+
+    def swept(self, jobs: list[str]) -> None:
+        """The remains of these jobs, whose harness was killed, were removed."""
+
+    def status(self, status: str) -> None:
+        """The job has a new secondary status."""
+
+    def line(self, host: str, line: bytes) -> None:
+        """A host wrote a line."""
+
+    def signalled(self, signal: Signal) -> None:
+        """Hosts were sent a signal."""
+
+
+@dataclass
+class RunResult:
+    """How the run went."""
+
+    plan: RunPlan
+    outcome: Outcome
+    artifacts: Artifacts
+    metrics: Metrics
+    seconds: float
+    description: dict[str, object]
+
+
+@dataclass
+class _Run:
+    """What the steps of one run share."""
+
+    plan: RunPlan
+    record: RunRecord
+    watcher: Watcher
+    events: Events
+    metrics: Metrics
+    transitions: list[Transition] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def enter(self, status: str) -> None:
+        self.transitions.append(Transition(status, _now()))
+        self.watcher.status(status)
+
+
+def run_plan(plan: RunPlan, engine: Engine, watcher: Watcher, events: Events) -> RunResult:
+    """Run the job to its end. `events` brings StopAsked from outside; everything started is gone on return."""
+    check(plan)
+    image = engine.image(plan.image)
+    began = monotonic()
+    with run_record(plan) as record:
+        if swept := dead(engine.owners()):
+            engine.remove(swept)
+            watcher.swept(swept)
+        run = _Run(plan, record, watcher, events, Metrics(plan.job.algorithm_specification.metric_definitions or ()))
+        watcher.begins(plan, image)
+        run.enter("Starting")
+        try:
+            with ExitStack() as stack:
+                hosts = _make_hosts(run, engine, stack)
+                supervision = _train(run, hosts)
+                if supervision.cause == "exited":
+                    run.enter("Uploading")
+                artifacts = collect(hosts, record.directory / "output")
+        finally:
+            # An interruption between the engine's making a thing and our hearing of it leaves nothing either.
+            engine.remove([plan.name])
+        return _finish(run, supervision.exits, supervision, artifacts, began)
+
+
+def _make_hosts(run: _Run, engine: Engine, stack: ExitStack) -> dict[str, Host]:
+    """The job's network and its containers, filled but not started."""
+    plan, owner = run.plan, run.record.owner
+    source = pack_source(plan.source_dir) if plan.source_dir else None
+    stack.enter_context(engine.network(plan, owner))
+    entered: list[AbstractContextManager[Host]] = []
+    # Removed side by side too: eight containers one after another take seconds.
+    stack.callback(lambda: _all_at_once(entered, lambda context: context.__exit__(None, None, None)))
+
+    def make(host: HostPlan) -> Host:
+        context = engine.host(plan, host, owner)
+        made = context.__enter__()
+        entered.append(context)
+        made.put(host_archive(host, source))
+        return made
+
+    made = _all_at_once(plan.hosts, make)
+    return {host.host: container for host, container in zip(plan.hosts, made, strict=True)}
+
+
+def _train(run: _Run, hosts: Mapping[str, Host]) -> Supervision:
+    """Start every host, follow all of them, and do as supervision says until none runs."""
+    if not run.events.empty():
+        raise Interrupted
+    _all_at_once(list(hosts.values()), lambda host: host.start())
+    run.record.begin(run.plan)
+    run.enter("Training")
+    supervision = Supervision(hosts, started=monotonic(), max_run=run.plan.max_run)
+    followers = [threading.Thread(target=_follow, args=(run, name, host), daemon=True) for name, host in hosts.items()]
+    for follower in followers:
+        follower.start()
+    while supervision.running:
+        event = _next(run.events, supervision.deadline)
+        if isinstance(event, FollowerFailed):
+            raise event.error
+        cause = supervision.cause
+        signal = supervision.on(event, monotonic())
+        if supervision.cause != cause:
+            run.enter("Stopping")
+        if signal:
+            run.watcher.signalled(signal)
+            _send(signal, hosts)
+    for follower in followers:
+        follower.join()
+    return supervision
+
+
+def _send(signal: Signal, hosts: Mapping[str, Host]) -> None:
+    _all_at_once(signal.hosts, lambda name: hosts[name].signal(signal.name))
+
+
+def _follow(run: _Run, name: str, host: Host) -> None:
+    """Relay a host's log to its very end, then say that it has ended. Whatever goes wrong is raised by the waiter."""
+    try:
+        for line in host.log():
+            with run.lock:
+                _keep(run, name, line)
+        ended = host.wait()
+    except BaseException as error:
+        run.events.put(FollowerFailed(error))
+    else:
+        run.events.put(HostEnded(name, ended.code, ended.out_of_memory))
+
+
+def _keep(run: _Run, name: str, line: bytes) -> None:
+    run.record.line(name, line)
+    run.watcher.line(name, line)
+    for point in run.metrics.read(line.decode(errors="replace"), _now(), name):
+        run.record.metric(point)
+
+
+def _finish(run: _Run, exits: list[Exit], supervision: Supervision, artifacts: Artifacts, began: float) -> RunResult:
+    outcome = conclude(exits, supervision.cause, artifacts.failures)
+    run.transitions.append(Transition(outcome.secondary_status, _now()))
+    description = describe(
+        run.plan.job,
+        arn=run.plan.arn,
+        transitions=run.transitions,
+        outcome=outcome,
+        end=_now(),
+        metrics=list[MetricPoint](run.metrics.final.values()),
+        model_artifacts=artifacts.model.as_uri(),
+    )
+    run.record.describe(description)
+    run.watcher.status(outcome.secondary_status)
+    return RunResult(run.plan, outcome, artifacts, run.metrics, monotonic() - began, description)
+
+
+def _next(events: Events, deadline: float | None) -> Event | FollowerFailed:
+    try:
+        return events.get(timeout=None if deadline is None else max(0.0, deadline - monotonic()))
+    except Empty:
+        return TimePassed()
+
+
+def _all_at_once(things: Sequence[T], do: Callable[[T], R]) -> list[R]:
+    """`do` for all side by side; every one is finished before the first error is raised."""
+    with ThreadPoolExecutor(max_workers=len(things) or 1) as pool:
+        futures = [pool.submit(do, thing) for thing in things]
+    return [future.result() for future in futures]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
