@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Make .venv and install Homeport into it, with the extras that are named: bootstrap.sh data dev
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+main() {
+  python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+    give_up "Homeport needs python3, 3.11 or newer; found: $(python3 --version 2>&1 || true). Install one and try again."
+  [ -x .venv/bin/pip ] || make_venv
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$(IFS=,; echo "$*")]"
+}
+
+make_venv() {
+  python3 -m venv --clear .venv >/dev/null 2>&1 && return
+  # Debian's python3 comes without ensurepip.
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null ||
+    give_up "python3 cannot make a virtual environment here. On Debian or Ubuntu: sudo apt-get install python3-venv"
+  echo "Installing python3-venv, which this python3 comes without." >&2
+  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends python3-venv; } >/dev/null
+  python3 -m venv --clear .venv
+}
+
+give_up() {
+  echo "$*" >&2
+  exit 3
+}
+
+main "$@"
