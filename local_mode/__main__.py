@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns its exit code: 0 completed, 1 failed, 2 wrong job or command, 3 this machine cannot,
     4 stopped, 5 ran past its time, 6 refused by --strict, 130 interrupted."""
+    # Until a run listens for it, Ctrl-C simply ends this process: nothing has been started.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     asked = _parser().parse_args(arguments)
-    try:
-        # Here and not above: --help answers before pydantic and docker-py are loaded.
-        from local_mode import commands  # noqa: PLC0415
-        from training_job.errors import HomeportError  # noqa: PLC0415
+    # Here and not above: --help answers before pydantic and docker-py are loaded.
+    from local_mode import commands  # noqa: PLC0415
+    from training_job.errors import HomeportError  # noqa: PLC0415
 
-        try:
-            return commands.run(asked)
-        except HomeportError as error:
-            print(f"homeport-local: {error}", file=sys.stderr)
-            return error.exit_code
+    try:
+        return commands.run(asked)
+    except HomeportError as error:
+        print(f"homeport-local: {error}", file=sys.stderr)
+        return error.exit_code
     except KeyboardInterrupt:
-        print("homeport-local: interrupted", file=sys.stderr)
+        print("homeport-local: interrupted; what the run had started was removed", file=sys.stderr)
         return 130
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ContextDecorator, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ except ImportError as error:
     # Without docker-py, a folder named docker/ imports as an empty namespace.
     raise ImportError("docker-py is not installed: make .venv, or pip install docker") from error
 
+from requests import Response
 from requests.exceptions import RequestException
 from urllib3.exceptions import HTTPError
 
@@ -216,10 +217,7 @@ class _Container:
             raise _cannot_start(self._host, error) from None
 
     def log(self) -> Iterator[bytes]:
-        url = f"{self._api.base_url}/v{self._api.api_version}/containers/{self._id}/logs"
-        wanted = {"follow": 1, "stdout": 1, "stderr": 1}
-        with _told(), self._api.get(url, params=wanted, stream=True, timeout=None) as response:
-            response.raise_for_status()
+        with _told(), self._stream("logs", {"follow": 1, "stdout": 1, "stderr": 1}) as response:
             yield from lines(response.raw.stream(_READ_SIZE, decode_content=True))
 
     @_told()
@@ -236,10 +234,17 @@ class _Container:
             if error.status_code not in (404, 409):  # it is gone, or not running
                 raise
 
-    def fetch(self, path: str) -> Iterator[bytes]:
-        with _told():
-            stream, _ = self._api.get_archive(self._id, path, chunk_size=1 << 20)
-            yield from stream
+    def fetch(self, path: str) -> Generator[bytes, None, None]:
+        # docker-py's get_archive leaves the response open when it is read no further, and the engine then waits.
+        with _told(), self._stream("archive", {"path": path}) as response:
+            yield from response.iter_content(1 << 20)
+
+    def _stream(self, what: str, wanted: dict[str, str | int]) -> Response:
+        """An endpoint of this container, read as it comes, for as long as it takes."""
+        url = f"{self._api.base_url}/v{self._api.api_version}/containers/{self._id}/{what}"
+        response = self._api.get(url, params=wanted, stream=True, timeout=None)
+        response.raise_for_status()
+        return response
 
 
 def lines(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -45,8 +45,11 @@ class Host(Protocol):
     def signal(self, name: str) -> None:
         """Send SIGTERM or SIGKILL to PID 1; nothing happens if it has ended."""
 
-    def fetch(self, path: str) -> Iterator[bytes]:
-        """The directory at `path` as a tar, its own name the first part of every member's; after the end too."""
+    def fetch(self, path: str) -> Generator[bytes, None, None]:
+        """The directory at `path` as a tar, its own name the first part of every member's; after the end too.
+
+        To be closed: an engine may hold the container while it is read.
+        """
 
 
 class Engine(Protocol):

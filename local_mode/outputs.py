@@ -12,10 +12,11 @@ import gzip
 import io
 import shutil
 import tarfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from local_mode.engine import Host
 from local_mode.plan import MODEL_DIRECTORY, OUTPUT_DIRECTORY
@@ -51,18 +52,20 @@ def collect(hosts: Mapping[str, Host], directory: Path) -> Artifacts:
     found = Artifacts(directory / "model.tar.gz", directory / "output.tar.gz")
     with _packed(found.model) as archive:
         for name, host in hosts.items():
-            for member, content in _members(host, MODEL_DIRECTORY):
-                archive.add(name, member, content)
+            with closing(_members(host, MODEL_DIRECTORY)) as members:
+                for member, content in members:
+                    archive.add(name, member, content)
     found.model_files = archive.files
     found.collisions += archive.collisions
     with _packed(found.output) as archive:
         for name, host in hosts.items():
-            for member, content in _members(host, OUTPUT_DIRECTORY):
-                if member.name == "failure" and content is not None:
-                    found.failures[name] = content.read(_FAILURE_BYTES).decode(errors="replace")
-                elif member.name.startswith("data/"):
-                    _rebase(member, "data")
-                    archive.add(name, member, content)
+            with closing(_members(host, OUTPUT_DIRECTORY)) as members:
+                for member, content in members:
+                    if member.name == "failure" and content is not None:
+                        found.failures[name] = content.read(_FAILURE_BYTES).decode(errors="replace")
+                    elif member.name.startswith("data/"):
+                        _rebase(member, "data")
+                        archive.add(name, member, content)
     found.output_files = archive.files
     found.collisions += archive.collisions
     return found
@@ -77,9 +80,10 @@ class _Archive:
         self._seen: dict[str, list[str]] = {}
         self._directories: set[str] = set()
         self.files = 0
-        self.written = 0
+        self.needed = 0
+        self.full: OSError | None = None
 
-    def add(self, host: str, member: tarfile.TarInfo, content: io.BufferedIOBase | None) -> None:
+    def add(self, host: str, member: tarfile.TarInfo, content: IO[bytes] | None) -> None:
         """Add a member, or note that another host had it first. Devices and sockets are left out, as tar would."""
         if member.isdev():
             return
@@ -89,9 +93,15 @@ class _Archive:
             return
         if member.isdir():
             self._directories.add(member.name)
-        self.written += member.size
+        self.needed += member.size
         self.files += not member.isdir()
-        self._target.addfile(member, content)
+        if self.full:
+            return
+        try:
+            self._target.addfile(member, content)
+        except OSError as error:
+            # The rest is still counted, so that the error can say how much room it takes.
+            self.full = error
 
     @property
     def collisions(self) -> list[Collision]:
@@ -116,20 +126,21 @@ def _packed(path: Path) -> Iterator[_Archive]:
         ):
             archive = _Archive(path.name, target)
             yield archive
+            if archive.full:
+                raise archive.full
         part.replace(path)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         part.unlink(missing_ok=True)
-        written = archive.written if archive else 0
-        raise DiskFull(path, written, shutil.disk_usage(path.parent).free) from None
+        raise DiskFull(path, archive.needed if archive else 0, shutil.disk_usage(path.parent).free) from None
     finally:
         part.unlink(missing_ok=True)
 
 
-def _members(host: Host, path: str) -> Iterator[tuple[tarfile.TarInfo, io.BufferedIOBase | None]]:
+def _members(host: Host, path: str) -> Generator[tuple[tarfile.TarInfo, IO[bytes] | None], None, None]:
     """What is below a directory of a host, named from there, owned by root as everything in the cloud's archives."""
-    with tarfile.open(fileobj=_Stream(host.fetch(path)), mode="r|") as source:
+    with closing(host.fetch(path)) as chunks, tarfile.open(fileobj=_Stream(chunks), mode="r|") as source:
         for member in source:
             _rebase(member, PurePosixPath(path).name)
             if member.name in ("", "."):
@@ -139,7 +150,7 @@ def _members(host: Host, path: str) -> Iterator[tuple[tarfile.TarInfo, io.Buffer
             member.mtime = int(member.mtime)
             member.pax_headers = {}
             content = source.extractfile(member) if member.isreg() else None
-            yield member, content  # type: ignore[misc]
+            yield member, content
 
 
 def _rebase(member: tarfile.TarInfo, folder: str) -> None:

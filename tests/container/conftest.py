@@ -1,0 +1,188 @@
+"""Jobs on a real engine. The image is a shell: what a host does is the text in its hyperparameter `script`."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docker import APIClient
+
+from local_mode.docker_engine import DockerEngine
+from local_mode.engine_address import find_engine
+from training_job.errors import NoEngine
+
+ROOT = Path(__file__).parents[2]
+BASE = "homeport/debian:bookworm"
+SHELL = "homeport-test/shell:1"
+TENSORFLOW = "homeport/tensorflow:cpu"
+
+# Reads what the job's file says, as a bring-your-own image would.
+_TRAIN = """#!/bin/sh
+set -u
+export HOST="$(sed 's/.*"current_host":"\\([^"]*\\)".*/\\1/' /opt/ml/input/config/resourceconfig.json)"
+eval "$SCRIPT"
+"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How homeport-local ended, and what it left."""
+
+    code: int
+    out: str
+    err: str
+    folder: Path
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """describe.json."""
+        found: dict[str, Any] = json.loads((self.folder / "describe.json").read_text())
+        return found
+
+    def log(self, host: str = "algo-1") -> str:
+        """A host's whole log."""
+        return (self.folder / "logs" / f"{host}.log").read_text()
+
+    def packed(self, archive: str = "model.tar.gz") -> dict[str, bytes]:
+        """The files of an archive."""
+        with tarfile.open(self.folder / "output" / archive) as opened:
+            return {
+                member.name: content.read() for member in opened if (content := opened.extractfile(member)) is not None
+            }
+
+
+class Shell:
+    """A folder with a homeport.toml, in which jobs are run as a person would."""
+
+    def __init__(self, folder: Path, image: str) -> None:
+        self.folder = folder
+        self._image = image
+        self._number = 0
+        (folder / "homeport.toml").write_text(
+            '[local.file_systems.training-data]\nmount_name = "fsx"\npath = "fsx"\n'
+            '[local.file_systems.home]\ntype = "EFS"\npath = "efs"\n'
+        )
+        for name in ("fsx", "efs"):
+            (folder / name).mkdir()
+
+    def job(self, script: str = "true", *, hosts: int = 1, more: str = "") -> Path:
+        """A job file whose hosts run `script`; `more` is TOML that follows."""
+        path = self.folder / "job.toml"
+        path.write_text(
+            f'name = "shell"\nimage = "{self._image}"\ninstance_type = "ml.m5.large"\ninstance_count = {hosts}\n'
+            f"environment = {{ SCRIPT = {json.dumps(script)} }}\n{more}\n"
+        )
+        return path
+
+    def start(self, *arguments: str | Path, environ: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        """homeport-local in a process group of its own, as a terminal starts it."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "local_mode", *map(str, arguments)],
+            cwd=self.folder,
+            env=os.environ | (environ or {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def train(self, job: Path, *arguments: str, environ: dict[str, str] | None = None, timeout: float = 600) -> Ran:
+        """Run a job to its end."""
+        name, process = self.begin(job, *arguments, environ=environ)
+        return self.end(name, process, timeout)
+
+    def begin(
+        self, job: Path, *arguments: str, environ: dict[str, str] | None = None
+    ) -> tuple[str, subprocess.Popen[str]]:
+        """Start a job under a name of its own."""
+        self._number += 1
+        name = f"job-{os.getpid()}-{self._number}"
+        return name, self.start("train", job, "--name", name, *arguments, environ=environ)
+
+    def end(self, name: str, process: subprocess.Popen[str], timeout: float = 600) -> Ran:
+        """Wait for it."""
+        out, err = process.communicate(timeout=timeout)
+        return Ran(process.returncode, out, err, self.folder / "runs" / name)
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
+    """Until `what` holds; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def printed(folder: Path, text: str, host: str = "algo-1") -> Callable[[], bool]:
+    """Whether a host's log holds `text` yet."""
+    log = folder / "logs" / f"{host}.log"
+    return lambda: log.exists() and text in log.read_text()
+
+
+@pytest.fixture(scope="session")
+def api() -> Iterator[APIClient]:
+    """The engine; without one a laptop skips and CI fails."""
+    try:
+        DockerEngine.connect()
+    except NoEngine as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    client = APIClient(base_url=find_engine(os.environ, Path.home()).address, version="auto")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def shell_image(api: APIClient) -> str:
+    """An image whose `train` runs the text in SCRIPT."""
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w") as archive:
+        for name, text, mode in (
+            ("Dockerfile", f"FROM {BASE}\nCOPY train /usr/local/bin/train\n", 0o644),
+            ("train", _TRAIN, 0o755),
+        ):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(text.encode()), mode
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    context.seek(0)
+    steps = list(api.build(fileobj=context, custom_context=True, tag=SHELL, rm=True, decode=True))
+    assert not [step for step in steps if "error" in step], steps
+    return SHELL
+
+
+@pytest.fixture
+def shell(shell_image: str, tmp_path: Path) -> Shell:
+    """A place to run shell jobs in."""
+    return Shell(tmp_path, shell_image)
+
+
+@pytest.fixture
+def left(api: APIClient) -> Callable[[], list[str]]:
+    """What is on the engine with our label: nothing, after every job."""
+
+    def labelled() -> list[str]:
+        chosen = {"label": "homeport.job"}
+        return [
+            *(container["Names"][0] for container in api.containers(all=True, filters=chosen)),
+            *(network["Name"] for network in api.networks(filters=chosen)),
+            *(volume["Name"] for volume in api.volumes(filters=chosen)["Volumes"] or ()),
+        ]
+
+    return labelled
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(left: Callable[[], list[str]]) -> Iterator[None]:
+    yield
+    assert left() == []
