@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from local_mode import gpus
 from local_mode.gpus import GPUs
 from local_mode.inputs import file, file_system, s3
+from local_mode.inputs import source as sources
 from local_mode.ledger import LedgerEntry, ledger
 from local_mode.machine import Machine
 from local_mode.mounts import Mount, Refusal
@@ -70,7 +71,7 @@ class RunPlan:
     isolated: bool
     shared_memory: int
     raised_limits: bool
-    source_dir: Path | None
+    source: Path | None
     max_run: int
     run_directory: Path
     ledger: tuple[LedgerEntry, ...]
@@ -91,7 +92,7 @@ class RunPlan:
 def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options) -> RunPlan:
     """The plan, or JobRefused with everything that speaks against it; NotEnoughGPUs; StrictRefused."""
     faults: list[Fault] = []
-    job = _resolved(job, place, faults)
+    job, source = _sourced(_resolved(job, place, faults), place, faults)
     faults += _refusals(job)
     mounts = {channel.channel_name: _mount(job, channel, place, faults) for channel in job.channels}
     if faults:
@@ -105,7 +106,7 @@ def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options)
         virtual=options.virtual_gpus,
     )
     image = _image(str(job.algorithm_specification.training_image), shares)
-    entries = ledger(job, _notes(shares, machine))
+    entries = ledger(job, _notes(shares, machine) | _source_note(job, source))
     if options.strict and (fields := [f"{entry.field}: {entry.how}" for entry in entries if entry.strict]):
         raise StrictRefused(fields)
     code = (_live_code(place),) if options.live_code else ()
@@ -123,7 +124,7 @@ def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options)
         shared_memory=machine.memory // 2,
         # NCCL pins memory; a rootless engine may raise no limit.
         raised_limits=any(share.ids for share in shares) and not machine.rootless,
-        source_dir=job.source_dir,
+        source=source,
         max_run=job.stopping_condition.limit_in_seconds,
         run_directory=place.runs / job.training_job_name,
         ledger=entries,
@@ -140,6 +141,15 @@ def _resolved(job: TrainingJob, place: Place, faults: list[Fault]) -> TrainingJo
         else:
             channels.append(channel.model_copy(update={"data_source": found}))
     return job.model_copy(update={"input_data_config": tuple(channels) or None})
+
+
+def _sourced(job: TrainingJob, place: Place, faults: list[Fault]) -> tuple[TrainingJob, Path | None]:
+    """The job with its source inside the container, and where that is here."""
+    found = sources.source_of(job, place)
+    if isinstance(found, Refusal):
+        faults.append(Fault("HyperParameters.sagemaker_submit_directory", found.why))
+        return job, None
+    return found
 
 
 def _refusals(job: TrainingJob) -> list[Fault]:
@@ -224,6 +234,11 @@ def _notes(shares: Sequence[GPUs], machine: Machine) -> dict[str, str]:
     """What the ledger adds for this machine."""
     note = describe_gpus(shares, machine)
     return {"ResourceConfig.InstanceType": note, "ResourceConfig.InstanceGroups": note} if note else {}
+
+
+def _source_note(job: TrainingJob, source: Path | None) -> dict[str, str]:
+    """A source archive that was fetched for the container is a hyperparameter that differs from the cloud's."""
+    return {"HyperParameters": f"the source archive is {source}"} if source and not job.source_dir else {}
 
 
 def describe_gpus(shares: Sequence[GPUs], machine: Machine) -> str:

@@ -17,7 +17,7 @@ def check(plan: RunPlan) -> None:
         for mount in mounts.values()
         if (why := _fault_of(Path(mount.source)))
     ]
-    if plan.source_dir and (why := _fault_of(plan.source_dir)):
+    if plan.source and not plan.source.is_file() and (why := _fault_of(plan.source)):
         faults.append(Fault("source_dir", why))
     if faults:
         raise JobRefused(plan.name, faults)

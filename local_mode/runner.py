@@ -17,7 +17,7 @@ from local_mode.outputs import Artifacts, collect
 from local_mode.plan import HostPlan, RunPlan
 from local_mode.preflight import check
 from local_mode.records import RunRecord, dead, run_record
-from local_mode.staging import host_archive, pack_source
+from local_mode.staging import host_archive, packed_source
 from local_mode.supervision import Event, HostEnded, Signal, Supervision, TimePassed
 from training_job.errors import Interrupted
 from training_job.lifecycle import Exit, Outcome, Transition, conclude, describe
@@ -82,7 +82,8 @@ class _Run:
 
     def enter(self, status: str) -> None:
         self.transitions.append(Transition(status, _now()))
-        self.watcher.status(status)
+        with self.lock:
+            self.watcher.status(status)
 
 
 def run_plan(plan: RunPlan, engine: Engine, watcher: Watcher, events: Events) -> RunResult:
@@ -113,7 +114,7 @@ def run_plan(plan: RunPlan, engine: Engine, watcher: Watcher, events: Events) ->
 def _make_hosts(run: _Run, engine: Engine, stack: ExitStack) -> dict[str, Host]:
     """The job's network and its containers, filled but not started."""
     plan, owner = run.plan, run.record.owner
-    source = pack_source(plan.source_dir) if plan.source_dir else None
+    source = packed_source(plan.source) if plan.source else None
     stack.enter_context(engine.network(plan, owner))
     entered: list[AbstractContextManager[Host]] = []
     # Removed side by side too: eight containers one after another take seconds.
@@ -150,7 +151,8 @@ def _train(run: _Run, hosts: Mapping[str, Host]) -> Supervision:
         if supervision.cause != cause:
             run.enter("Stopping")
         if signal:
-            run.watcher.signalled(signal)
+            with run.lock:
+                run.watcher.signalled(signal)
             _send(signal, hosts)
     for follower in followers:
         follower.join()

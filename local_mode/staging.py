@@ -31,8 +31,10 @@ def host_archive(host: HostPlan, source: bytes | None) -> bytes:
     return stream.getvalue()
 
 
-def pack_source(directory: Path) -> bytes:
-    """`directory` as sourcedir.tar.gz, its children at the root; the same source gives the same bytes."""
+def packed_source(source: Path) -> bytes:
+    """A directory as sourcedir.tar.gz, its children at the root, the same bytes each time; an archive as it is."""
+    if source.is_file():
+        return source.read_bytes()
 
     def without_traces(entry: tarfile.TarInfo) -> tarfile.TarInfo:
         entry.uid = entry.gid = 0
@@ -42,7 +44,7 @@ def pack_source(directory: Path) -> bytes:
 
     stream = io.BytesIO()
     with gzip.GzipFile(fileobj=stream, mode="wb", mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as archive:
-        for child in sorted(directory.iterdir()):
+        for child in sorted(source.iterdir()):
             archive.add(child, arcname=child.name, filter=without_traces)
     return stream.getvalue()
 

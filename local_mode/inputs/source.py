@@ -1,0 +1,40 @@
+"""The source that script mode sends: a directory of the job file's, or the archive that a cloud job's request names.
+
+A request made by the SageMaker SDK says `sagemaker_submit_directory = s3://…/sourcedir.tar.gz`, which the toolkit would
+fetch with credentials that no container has here. From a mapped bucket it is put where packed source always is.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path, PurePosixPath
+
+from local_mode.mounts import Refusal
+from local_mode.place import Place
+from training_job.model import TrainingJob
+from training_job.script_mode import SOURCE_ARCHIVE
+
+_KEY = "sagemaker_submit_directory"
+
+
+def source_of(job: TrainingJob, place: Place) -> tuple[TrainingJob, Path | None] | Refusal:
+    """The job, its source found inside the container, and what that is here: a directory, an archive, or nothing."""
+    named = _decoded((job.hyper_parameters or {}).get(_KEY, ""))
+    if job.source_dir or not named.startswith("s3://"):
+        return job, job.source_dir
+    bucket, _, key = named.removeprefix("s3://").partition("/")
+    mapping = place.buckets.get(bucket)
+    if mapping is None or ".." in PurePosixPath(key).parts:
+        return Refusal(
+            f"{named} cannot be fetched: no container has AWS credentials here. Map its bucket to a directory:\n"
+            f'      [local.buckets.{bucket}]\n      path = "the directory that stands for it"'
+        )
+    moved = {**(job.hyper_parameters or {}), _KEY: json.dumps(SOURCE_ARCHIVE)}
+    return job.model_copy(update={"hyper_parameters": moved}), place.path(mapping.path) / key
+
+
+def _decoded(value: str) -> str:
+    try:
+        return str(json.loads(value))
+    except json.JSONDecodeError:
+        return value

@@ -1,0 +1,153 @@
+"""Jobs through the real SageMaker toolkits: script mode, MPI, the CIFAR-10 job on one host and on two."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docker import APIClient
+
+from tests.container.conftest import ROOT, TENSORFLOW, Ran, Shell
+
+CIFAR10 = ROOT / "entrypoints" / "cifar10"
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The handwritten digits as the main job's data set, whatever the project's own data folder holds."""
+    folder = tmp_path_factory.mktemp("fsx")
+    prepare = [sys.executable, CIFAR10 / "prepare.py", folder / "cifar10", "--source", "digits"]
+    subprocess.run(prepare, check=True)
+    return folder
+
+
+@pytest.fixture
+def toolkits(api: APIClient, tmp_path: Path) -> Shell:
+    """A place to run jobs of the TensorFlow image in; the image must be there."""
+    assert api.images(TENSORFLOW), f"{TENSORFLOW} is not built: make image"
+    return Shell(tmp_path, TENSORFLOW)
+
+
+def _script_job(shell: Shell, text: str, more: str = "") -> Path:
+    source = shell.folder / "source"
+    source.mkdir()
+    (source / "train.py").write_text(text)
+    path = shell.folder / "job.toml"
+    path.write_text(
+        f'name = "script"\nimage = "{TENSORFLOW}"\nentry_point = "train.py"\nsource_dir = "source"\n'
+        f'instance_type = "ml.p3.16xlarge"\n{more}\n'
+    )
+    return path
+
+
+def _cifar10(shell: Shell, digits: Path, *arguments: str) -> Ran:
+    (shell.folder / "homeport.toml").write_text(
+        f'[local.file_systems.training-data]\nmount_name = "fsx"\npath = "{digits}"\n'
+    )
+    return shell.train(CIFAR10 / "horovod.toml", *arguments)
+
+
+def _ranks(ran: Ran) -> list[dict[str, Any]]:
+    packed = ran.packed("output.tar.gz")
+    return sorted((json.loads(packed[name]) for name in packed if name.startswith("ranks/")), key=lambda r: r["rank"])
+
+
+def test_a_script_finds_the_variables_the_toolkit_derives_from_our_files(toolkits: Shell) -> None:
+    text = """
+import json, os, sys
+print(json.dumps({"env": {k: v for k, v in os.environ.items() if k.startswith("SM_")}, "argv": sys.argv[1:],
+                  "here": os.getcwd()}), file=open(os.path.join(os.environ["SM_OUTPUT_DATA_DIR"], "found.json"), "w"))
+"""
+    more = '[hyperparameters]\nepochs = 3\nname = "a b"\nflag = true\n[inputs]\ntrain = "fsx://training-data"'
+
+    ran = toolkits.train(_script_job(toolkits, text, more))
+
+    assert ran.code == 0, ran.out
+    found = json.loads(ran.packed("output.tar.gz")["found.json"])
+    env = found["env"]
+    assert found["argv"] == ["--epochs", "3", "--flag", "True", "--name", "a b"]
+    assert found["here"] == "/opt/ml/code"
+    assert env["SM_CURRENT_HOST"] == "algo-1"
+    assert json.loads(env["SM_HOSTS"]) == ["algo-1"]
+    assert env["SM_CURRENT_INSTANCE_TYPE"] == "ml.p3.16xlarge"
+    assert env["SM_CURRENT_INSTANCE_GROUP"] == "homogeneousCluster"
+    assert env["SM_NUM_GPUS"] == "2"
+    assert env["SM_CHANNEL_TRAIN"] == "/opt/ml/input/data/train"
+    assert json.loads(env["SM_CHANNELS"]) == ["code", "train"]
+    assert json.loads(env["SM_HPS"]) == {"epochs": 3, "name": "a b", "flag": True}
+    assert (env["SM_MODEL_DIR"], env["SM_OUTPUT_DATA_DIR"]) == ("/opt/ml/model", "/opt/ml/output/data")
+    assert json.loads(env["SM_RESOURCE_CONFIG"])["topology"] is None
+
+
+def test_a_crashing_rank_fails_the_job_with_its_own_traceback(toolkits: Shell) -> None:
+    text = """
+from mpi4py import MPI
+rank = MPI.COMM_WORLD.Get_rank()
+if rank == 1:
+    raise ValueError("the shard of rank 1 is empty")
+MPI.COMM_WORLD.Barrier()
+"""
+
+    ran = toolkits.train(_script_job(toolkits, text, "[distribution.mpi]\nenabled = true\nprocesses_per_host = 2"))
+
+    reason = ran.description["FailureReason"]
+    assert (ran.code, ran.description["TrainingJobStatus"]) == (1, "Failed")
+    assert reason.startswith("AlgorithmError: ExecuteUserScriptError:")
+    assert "ValueError: the shard of rank 1 is empty" in reason
+    assert reason.endswith(", exit code: 1")
+    assert len(reason) <= 1024
+    assert "ValueError: the shard of rank 1 is empty" in ran.out
+
+
+def test_the_main_job_learns_with_two_ranks(toolkits: Shell, digits: Path) -> None:
+    ran = _cifar10(toolkits, digits)
+
+    metrics = {entry["MetricName"]: entry["Value"] for entry in ran.description["FinalMetricDataList"]}
+    ranks = _ranks(ran)
+    assert ran.code == 0, ran.out
+    assert metrics["validation:accuracy"] >= 0.90
+    assert metrics.keys() == {
+        "train:loss",
+        "train:accuracy",
+        "validation:loss",
+        "validation:accuracy",
+        "images_per_second",
+    }
+    assert [(rank["rank"], rank["size"], rank["local_rank"], rank["host"]) for rank in ranks] == [
+        (0, 2, 0, "algo-1"),
+        (1, 2, 1, "algo-1"),
+    ]
+    assert len({rank["weights_sha256"] for rank in ranks}) == 1
+    with tarfile.open(fileobj=io.BytesIO((ran.folder / "output" / "model.tar.gz").read_bytes())) as archive:
+        assert "1/saved_model.pb" in archive.getnames()
+
+
+def test_the_main_job_learns_with_one_rank_and_the_same_seed(toolkits: Shell, digits: Path) -> None:
+    ran = _cifar10(toolkits, digits, "--virtual-gpus", "1")
+
+    metrics = {entry["MetricName"]: entry["Value"] for entry in ran.description["FinalMetricDataList"]}
+    assert ran.code == 0, ran.out
+    assert metrics["validation:accuracy"] >= 0.90
+    assert [rank["size"] for rank in _ranks(ran)] == [1]
+
+
+def test_two_hosts_of_two_processes_are_four_ranks_with_the_same_weights(toolkits: Shell, digits: Path) -> None:
+    ran = _cifar10(
+        toolkits, digits, "--instance-count", "2", "--virtual-gpus", "2", "--set", "hyperparameters.epochs=2"
+    )
+
+    ranks = _ranks(ran)
+    assert ran.code == 0, ran.out
+    assert [(rank["rank"], rank["size"], rank["local_rank"], rank["host"]) for rank in ranks] == [
+        (0, 4, 0, "algo-1"),
+        (1, 4, 1, "algo-1"),
+        (2, 4, 0, "algo-2"),
+        (3, 4, 1, "algo-2"),
+    ]
+    assert len({rank["weights_sha256"] for rank in ranks}) == 1
