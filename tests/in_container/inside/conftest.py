@@ -1,0 +1,38 @@
+"""Runs in the training image: nothing of ours is importable here, and `pins` is what docker/ says the image holds."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+RanksResults = list[dict[str, np.ndarray]]
+
+
+@pytest.fixture(scope="session")
+def pins() -> dict[str, str]:
+    lines = Path("/docker/versions.env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+@pytest.fixture(scope="session")
+def run_ranks(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], RanksResults]:
+    """Run a program of this folder under mpirun, as the toolkit does, and give what each rank saved."""
+
+    def run(program: str, ranks: int) -> RanksResults:
+        directory = tmp_path_factory.mktemp(program)
+        mpirun = ["mpirun", "--host", f"localhost:{ranks}", "-np", str(ranks)]
+        mpirun += ["-mca", "btl_vader_single_copy_mechanism", "none"]
+        done = subprocess.run(
+            [*mpirun, sys.executable, str(Path(__file__).with_name(program)), str(directory)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=150,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return [dict(np.load(directory / f"{rank}.npz")) for rank in range(ranks)]
+
+    return run
