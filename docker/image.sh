@@ -31,6 +31,7 @@ main() {
   build "homeport/$framework:$processor" "$docker/$framework/Dockerfile" "$root" \
     --build-arg "BASE_IMAGE=$base" \
     --build-arg "BASE_DIGEST=$(digest "$base")" \
+    --build-arg "BASE_ENTRYPOINT=$("$client" image inspect --format '{{join .Config.Entrypoint " "}}' "$base")" \
     --build-arg "VERSION=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$root/pyproject.toml")" \
     --build-arg "REVISION=$(git -C "$root" describe --always --exclude '*' --abbrev=40 --dirty || echo unknown)"
   echo "homeport/$framework:$processor"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections import Counter
@@ -12,6 +13,7 @@ from local_mode.engine import Image
 from local_mode.machine import Machine
 from local_mode.place import Place
 from local_mode.plan import RunPlan, describe_gpus
+from local_mode.records import masked
 from local_mode.runner import RunResult
 from local_mode.supervision import Signal
 from training_job import instance_types
@@ -124,14 +126,15 @@ def plan_text(plan: RunPlan, machine: Machine) -> str:
     """The plan for a person: every host with what it finds, then the ledger."""
     lines = [f"{plan.name} · {plan.image} · network {plan.network}{', isolated' if plan.isolated else ''}"]
     for host in plan.hosts:
+        shown = masked(host.to_json())
         started = " ".join([*(host.entrypoint or ()), *host.command])
         lines.append(f"{host.host} · {host.hostname} · {started}")
         lines += [
             f"  {mount.target}  {mount.source} as {mount.stands_for}{', read-only' if mount.read_only else ''}"
             for mount in host.mounts
         ]
-        lines += [f"  {path}  {content.decode()}" for path, content in host.files.items()]
-        lines += [f"  {name}={value}" for name, value in host.environment.items()]
+        lines += [f"  {path}  {json.dumps(content, separators=(',', ':'))}" for path, content in shown["files"].items()]
+        lines += [f"  {name}={value}" for name, value in shown["environment"].items()]
     if share := describe_gpus([host.gpus for host in plan.hosts], machine):
         lines.append(f"GPUs {share}")
     lines.append("What becomes of each field here:")

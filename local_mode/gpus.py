@@ -55,6 +55,8 @@ def share(
         most = cores if virtual is None else virtual
         return tuple(GPUs(virtual=min(most, count)) for count in wanted)
     if asked is not None:
+        if len(set(asked)) < len(asked):
+            raise JobRefused("--gpus", [Fault("", f"{','.join(asked)} names a GPU twice; each goes to one host")])
         missing = sorted(set(asked) - set(found))
         if missing or len(asked) < with_gpus:
             raise NotEnoughGPUs(max(len(asked), with_gpus), _kind(types), len(found))

@@ -123,11 +123,12 @@ TREATMENTS: dict[str, Treatment] = {
 def ledger(job: TrainingJob, notes: Mapping[str, str]) -> tuple[LedgerEntry, ...]:
     """An entry for each treated field that the job sets. `notes` says more of a field than its treatment does."""
     entries: dict[str, LedgerEntry] = {}
+    idle = ("ProfilerConfig",) if job.profiler_config and job.profiler_config.disable_profiler else ()
     for field, value in _leaves(job.request(), ""):
         name = treated(field)
         treatment = TREATMENTS[name]
         seen = entries.get(name)
-        strict = (treatment.strict and value not in (False, "", None)) or bool(seen and seen.strict)
+        strict = (treatment.strict and value is not False and name not in idle) or bool(seen and seen.strict)
         how = f"{treatment.how}; {notes[name]}" if name in notes else treatment.how
         entries[name] = LedgerEntry(name, treatment.kind, how, strict)
     return tuple(entries.values())

@@ -77,22 +77,18 @@ class _Archive:
     def __init__(self, name: str, target: tarfile.TarFile) -> None:
         self._name = name
         self._target = target
-        self._seen: dict[str, list[str]] = {}
-        self._directories: set[str] = set()
+        self._writers: dict[str, list[str]] = {}
+        self._is_directory: dict[str, bool] = {}
         self.files = 0
         self.needed = 0
         self.full: OSError | None = None
 
     def add(self, host: str, member: tarfile.TarInfo, content: IO[bytes] | None) -> None:
-        """Add a member, or note that another host had it first. Devices and sockets are left out, as tar would."""
-        if member.isdev():
+        """Add a member, or note that another host had its path first. Devices are left out, as sockets are."""
+        if member.isdev() or self._taken(host, member):
             return
-        hosts = self._seen.setdefault(member.name, [])
-        hosts.append(host)
-        if len(hosts) > 1:
-            return
-        if member.isdir():
-            self._directories.add(member.name)
+        self._is_directory[member.name] = member.isdir()
+        self._writers[member.name] = [host]
         self.needed += member.size
         self.files += not member.isdir()
         if self.full:
@@ -103,14 +99,19 @@ class _Archive:
             # The rest is still counted, so that the error can say how much room it takes.
             self.full = error
 
+    def _taken(self, host: str, member: tarfile.TarInfo) -> bool:
+        """Whether another host wrote this path, or has a file where this one has a directory around it."""
+        for path in (*map(str, reversed(PurePosixPath(member.name).parents)), member.name):
+            if path in self._writers and not (self._is_directory[path] and (path != member.name or member.isdir())):
+                if host not in self._writers[path]:
+                    self._writers[path].append(host)
+                return True
+        return member.name in self._writers
+
     @property
     def collisions(self) -> list[Collision]:
-        """Paths of several hosts, directories left out: those are merged."""
-        return [
-            Collision(self._name, path, tuple(hosts))
-            for path, hosts in self._seen.items()
-            if len(hosts) > 1 and path not in self._directories
-        ]
+        """The paths of several hosts; directories of several are merged and no collision."""
+        return [Collision(self._name, path, tuple(hosts)) for path, hosts in self._writers.items() if len(hosts) > 1]
 
 
 @contextmanager

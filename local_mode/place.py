@@ -6,7 +6,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -69,7 +69,12 @@ class Place:
 
     def path(self, relative: str) -> Path:
         """A path of homeport.toml, which starts from the file's own folder."""
-        return (self.root / Path(relative).expanduser()).resolve()
+        return _path(self.root, relative, self.source)
+
+    def inside(self, mapping: Bucket, key: str) -> Path | None:
+        """What a key of a mapped bucket is here; None for one that would lead out of the bucket's directory."""
+        parts = PurePosixPath(key).parts
+        return None if ".." in parts or key.startswith("/") else self.path(mapping.path).joinpath(*parts)
 
     @property
     def source(self) -> str:
@@ -85,16 +90,24 @@ def read_place(start: Path, environ: Mapping[str, str], runs: Path | None = None
     file = _find(start, environ)
     content = _parse(file) if file else _File()
     root = file.parent if file else start
-    asked_runs = runs or Path(environ.get("HOMEPORT_RUNS", "")) if runs or environ.get("HOMEPORT_RUNS") else None
+    asked_runs = str(runs) if runs else environ.get("HOMEPORT_RUNS")
+    source = str(file or root / FILE)
     return Place(
         root=root,
-        runs=(start / asked_runs if asked_runs else root / content.local.runs).resolve(),
-        code=(root / content.local.code).resolve(),
+        runs=_path(start, asked_runs, "--runs") if asked_runs else _path(root, content.local.runs, source),
+        code=_path(root, content.local.code, source),
         region=environ.get("HOMEPORT_REGION") or content.cloud.region,
         file=file,
         file_systems=content.local.file_systems,
         buckets=content.local.buckets,
     )
+
+
+def _path(root: Path, relative: str, source: str) -> Path:
+    try:
+        return (root / Path(relative).expanduser()).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise JobRefused(source, [Fault("", f"{relative!r} is no path: {error}")]) from None
 
 
 def _find(start: Path, environ: Mapping[str, str]) -> Path | None:
@@ -111,11 +124,11 @@ def _parse(file: Path) -> _File:
     try:
         text = file.read_text(encoding="utf-8")
         return _File.model_validate_json(json.dumps(tomllib.loads(text), default=str))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise JobRefused(str(file), [Fault("", f"cannot be read: {error}")]) from None
     except ValidationError as error:
         faults = []
         for place, what in faults_of(error, _File):
             line = line_of(text, place)
             faults.append(Fault(f"{file.name}:{line} {dotted(place)}" if line else dotted(place), what))
         raise JobRefused(str(file), faults) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise JobRefused(str(file), [Fault("", f"cannot be read: {error}")]) from None

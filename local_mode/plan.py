@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,11 @@ class HostPlan:
     mounts: tuple[Mount, ...]
     gpus: GPUs
 
+    def to_json(self) -> dict[str, Any]:
+        """The host as plain values; SageMaker's files, which are JSON, as what they say."""
+        files = {path: json.loads(content) for path, content in self.files.items()}
+        return {**TypeAdapter(HostPlan).dump_python(self, mode="json", exclude={"files"}), "files": files}
+
 
 @dataclass(frozen=True)
 class RunPlan:
@@ -84,8 +90,9 @@ class RunPlan:
     def to_json(self) -> dict[str, Any]:
         """The plan as plain values, for plan.json."""
         return {
-            **TypeAdapter(RunPlan).dump_python(self, mode="json", exclude={"job"}),
+            **TypeAdapter(RunPlan).dump_python(self, mode="json", exclude={"job", "hosts"}),
             "job": self.job.request(),
+            "hosts": [host.to_json() for host in self.hosts],
         }
 
 
@@ -109,6 +116,8 @@ def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options)
     entries = ledger(job, _notes(shares, machine) | _source_note(job, source))
     if options.strict and (fields := [f"{entry.field}: {entry.how}" for entry in entries if entry.strict]):
         raise StrictRefused(fields)
+    if options.live_code and source:
+        raise JobRefused("--live-code", [Fault("", "the job sends source of its own, which takes the code's place")])
     code = (_live_code(place),) if options.live_code else ()
     return RunPlan(
         job=job,
@@ -179,6 +188,12 @@ def _mount(job: TrainingJob, channel: Channel, place: Place, faults: list[Fault]
 
 
 def _mount_of(job: TrainingJob, channel: Channel, source: DataSource, place: Place) -> Mount | Refusal:
+    for name, asked in (
+        ("CompressionType", channel.compression_type),
+        ("RecordWrapperType", channel.record_wrapper_type),
+    ):
+        if asked not in (None, "None"):
+            return Refusal(f"{name} {asked} is not run here yet, only None")
     if source.file_system_data_source:
         return file_system.mount(job, channel, source.file_system_data_source, place)
     if source.file_data_source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import re
@@ -50,8 +51,15 @@ class RunRecord:
         self._metrics = (self.directory / "metrics.jsonl").open("w", encoding="utf-8", buffering=1)
 
     def line(self, host: str, line: bytes) -> None:
-        """Keep a line of a host's log, as it came."""
-        self._logs[host].write(line)
+        """Keep a line of a host's log, as it came. Raises DiskFull."""
+        rest = memoryview(line)
+        try:
+            while rest:
+                rest = rest[self._logs[host].write(rest) :]
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise DiskFull(self.directory, len(rest), shutil.disk_usage(self.directory).free) from None
 
     def metric(self, point: MetricPoint) -> None:
         """Keep a value."""

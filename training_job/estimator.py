@@ -13,8 +13,9 @@ from typing import Any
 from training_job import script_mode
 from training_job.errors import Fault
 from training_job.faults import Location, fault
-from training_job.inputs import CHANNEL_KEYS, CHANNEL_PLACES, channel
+from training_job.inputs import CHANNEL_KEYS, CHANNEL_PLACES, absolute, channel, file_uri
 from training_job.spelling import nearest
+from training_job.words import service_name
 
 Request = dict[str, Any]
 
@@ -44,14 +45,22 @@ _CARRIED: dict[str, tuple[str, ...]] = {
     "max_retry_attempts": ("RetryStrategy", "MaximumRetryAttempts"),
     "environment": ("Environment",),
 }
+_LISTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "metric_definitions": (("AlgorithmSpecification", "MetricDefinitions"), ("name", "regex")),
+    "instance_groups": (
+        ("ResourceConfig", "InstanceGroups"),
+        ("instance_type", "instance_count", "instance_group_name"),
+    ),
+    "tags": (("Tags",), ("key", "value")),
+}
 _WORKED_OUT = (
-    "name", "entry_point", "source_dir", "container_log_level", "hyperparameters", "distribution", "inputs",
-    "metric_definitions", "tags", "instance_groups", "request",
+    "name", "entry_point", "source_dir", "container_log_level", "hyperparameters", "distribution", "inputs", "request",
 )  # fmt: skip
-KEYS = (*_CARRIED, *_WORKED_OUT, "extends")
+KEYS = (*_CARRIED, *_LISTS, *_WORKED_OUT, "extends")
 """Every key a job file may have at its top."""
 
 _DEFAULTS: dict[str, Any] = {"input_mode": "File", "max_run": 86_400}
+_KINDS: dict[type, str] = {bool: "true or false", int: "a whole number", str: "text", list: "a list"}
 
 
 @dataclass
@@ -69,6 +78,11 @@ class Translation:
         for step in place[:-1]:
             inner = inner.setdefault(step, {})
         inner[place[-1]] = value
+        self.trace(place, origin)
+
+    def trace(self, place: Location, origin: Location) -> None:
+        """Note where a place of the request, and everything below it, came from."""
+        self.origins = {known: told for known, told in self.origins.items() if known[: len(place)] != place}
         self.origins[place] = origin
 
     def refuse(self, place: Location, what: str) -> None:
@@ -76,37 +90,48 @@ class Translation:
         self.faults.append(fault(place, what))
 
     def origin(self, place: Location) -> Location:
-        """The key of the file that a place in the request came from; the place itself if none did."""
+        """The key of the file that a place in the request came from, or would come from; else the place itself."""
         for length in range(len(place), 0, -1):
-            if place[:length] in self.origins:
-                return (*self.origins[place[:length]], *(_in_words(step) for step in place[length:]))
-        return place
+            if origin := self.origins.get(place[:length]):
+                words = {service_name(word): word for word in _LISTS.get(str(origin[0]), ((), ()))[1]}
+                return (*origin, *(words.get(str(step), step) for step in place[length:]))
+        return next(((key,) for key, known in _CARRIED.items() if known == place), place)
 
 
 def translate(table: Mapping[str, Any], *, job_name: str, region: str, folder: Path) -> Translation:
     """The request a job file asks for. `folder` is what its relative paths start from."""
     found = Translation()
     _refuse_unknown(table, KEYS, (), found)
-    for needed in ("name", "image" if "image_uri" not in table else "image_uri"):
-        if needed not in table:
-            found.refuse((needed,), "is needed")
+    _of_kind(table.get("name", ""), str, ("name",), found)
+    _of_kind(table.get("container_log_level", 20), int, ("container_log_level",), found)
     found.put(("TrainingJobName",), job_name, ("name",))
+    extra = table.get("request", {})
     single = {} if "instance_groups" in table else {"instance_count": 1}
+    needed = ["name", "image" if "image_uri" not in table else "image_uri"]
     if not single and "instance_type" not in table:
         found.request["ResourceConfig"] = {}
-    elif "instance_type" not in table and "ResourceConfig" not in table.get("request", {}):
-        found.refuse(("instance_type",), "is needed")
+    elif not isinstance(extra, dict) or "ResourceConfig" not in extra:
+        needed.append("instance_type")
+    for key in needed:
+        if key not in table:
+            found.refuse((key,), "is needed")
     for key, value in {**_DEFAULTS, **single, **table}.items():
         if key in _CARRIED:
             found.put(_CARRIED[key], value, (key,))
     _lists(table, found)
     _inputs(table, folder, found)
     _hyperparameters(table, job_name, region, folder, found)
-    if isinstance(table.get("request", {}), dict):
-        _merge(found, table.get("request", {}))
+    if isinstance(extra, dict):
+        _merge(found, extra)
     else:
-        found.refuse(("request",), f"must be a table of CreateTrainingJob's fields, not {table['request']!r}")
+        found.refuse(("request",), f"must be a table of CreateTrainingJob's fields, not {extra!r}")
     return found
+
+
+def _of_kind(value: Any, kind: type, place: Location, found: Translation) -> None:
+    # A bool is an int to Python, and to nobody else.
+    if type(value) is not kind:
+        found.refuse(place, f"must be {_KINDS[kind]}, not {value!r}")
 
 
 def _refuse_unknown(table: Mapping[str, Any], known: Iterable[str], place: Location, found: Translation) -> None:
@@ -116,33 +141,23 @@ def _refuse_unknown(table: Mapping[str, Any], known: Iterable[str], place: Locat
 
 
 def _lists(table: Mapping[str, Any], found: Translation) -> None:
-    """The keys whose inner words are translated too: metric_definitions, instance_groups, tags."""
-    for key, place, words in (
-        ("metric_definitions", ("AlgorithmSpecification", "MetricDefinitions"), {"name": "Name", "regex": "Regex"}),
-        (
-            "instance_groups",
-            ("ResourceConfig", "InstanceGroups"),
-            {
-                "instance_type": "InstanceType",
-                "instance_count": "InstanceCount",
-                "instance_group_name": "InstanceGroupName",
-            },
-        ),
-    ):
-        if key in table:
-            found.put(place, _renamed(table[key], words), (key,))
-    if isinstance(tags := table.get("tags"), dict):
-        found.put(("Tags",), [{"Key": name, "Value": value} for name, value in tags.items()], ("tags",))
-    elif tags is not None:
-        found.put(("Tags",), _renamed(tags, {"key": "Key", "value": "Value"}), ("tags",))
+    """The lists whose entries' words are translated too; tags may be a table."""
+    for key, (place, words) in _LISTS.items():
+        entries = table.get(key)
+        if key == "tags" and isinstance(entries, dict):
+            entries = [{"key": name, "value": value} for name, value in entries.items()]
+        if entries is not None:
+            found.put(place, _renamed(entries, words), (key,))
 
 
-def _renamed(entries: Any, words: Mapping[str, str]) -> Any:
+def _renamed(entries: Any, words: Iterable[str]) -> Any:
     """A list of tables with its keys in the request's words; anything else as it is, for the model to refuse."""
     if not isinstance(entries, list):
         return entries
     return [
-        {words.get(key, key): value for key, value in entry.items()} if isinstance(entry, dict) else entry
+        {service_name(key) if key in words else key: value for key, value in entry.items()}
+        if isinstance(entry, dict)
+        else entry
         for entry in entries
     ]
 
@@ -195,8 +210,11 @@ def _hyperparameters(table: Mapping[str, Any], job_name: str, region: str, folde
         if not isinstance(table["source_dir"], str) or not program:
             found.refuse(("source_dir",), "must be a directory, and needs an entry_point in it")
             return
-        found.source_dir = (folder / table["source_dir"]).resolve()
-        _source_channel(found)
+        found.source_dir = absolute(folder, table["source_dir"])
+        if found.source_dir is None:
+            found.refuse(("source_dir",), f"{table['source_dir']!r} is no path")
+            return
+        _source_channel(found, file_uri(found.source_dir))
     distribution = _distribution(table, found)
     if program is None:
         if distribution:
@@ -221,7 +239,7 @@ def _hyperparameters(table: Mapping[str, Any], job_name: str, region: str, folde
         found.origins["HyperParameters",] = ("hyperparameters",)
 
 
-def _source_channel(found: Translation) -> None:
+def _source_channel(found: Translation, uri: str) -> None:
     channels = found.request.setdefault("InputDataConfig", [])
     if any(entry["ChannelName"] == script_mode.SOURCE_CHANNEL for entry in channels):
         found.refuse(("inputs", script_mode.SOURCE_CHANNEL), "is the channel source_dir is sent through; rename it")
@@ -229,7 +247,7 @@ def _source_channel(found: Translation) -> None:
     channels.append(
         {
             "ChannelName": script_mode.SOURCE_CHANNEL,
-            "DataSource": {"FileDataSource": {"FileUri": f"file://{found.source_dir}"}},
+            "DataSource": {"FileDataSource": {"FileUri": uri}},
             "InputMode": "File",
         }
     )
@@ -242,23 +260,26 @@ def _distribution(table: Mapping[str, Any], found: Translation) -> dict[str, Any
         found.refuse(("distribution",), f"must be a table such as [distribution.mpi], not {distribution!r}")
         return {}
     before = len(found.faults)
-    _refuse_unknown(distribution, script_mode.DISTRIBUTIONS, ("distribution",), found)
-    for name, keys in script_mode.DISTRIBUTIONS.items():
-        inner = distribution.get(name)
-        if name == "instance_groups" or inner is None:
-            continue
-        if not isinstance(inner, dict):
-            found.refuse(("distribution", name), f"must be a table with {', '.join(keys)}, not {inner!r}")
-        else:
-            _refuse_unknown(inner, keys, ("distribution", name), found)
-    _processes(distribution.get("mpi"), found)
-    return {} if len(found.faults) > before else dict(distribution)
+    _of_kinds(distribution, script_mode.DISTRIBUTIONS, ("distribution",), found)
+    if len(found.faults) > before:
+        return {}
+    if (count := distribution.get("mpi", {}).get("processes_per_host", 1)) < 1:
+        found.refuse(("distribution", "mpi", "processes_per_host"), f"must be 1 or more, not {count}")
+    for index, name in enumerate(distribution.get("instance_groups", ())):
+        _of_kind(name, str, ("distribution", "instance_groups", index), found)
+    return dict(distribution)
 
 
-def _processes(mpi: Any, found: Translation) -> None:
-    count = mpi.get("processes_per_host", 1) if isinstance(mpi, dict) else 1
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        found.refuse(("distribution", "mpi", "processes_per_host"), f"must be a number of processes, not {count!r}")
+def _of_kinds(table: Mapping[str, Any], kinds: Mapping[str, Any], place: Location, found: Translation) -> None:
+    """Note every key that `kinds` does not have, and every value that is not what it says; tables may hold tables."""
+    _refuse_unknown(table, kinds, place, found)
+    for key, kind in kinds.items():
+        if key in table and isinstance(kind, type):
+            _of_kind(table[key], kind, (*place, key), found)
+        elif isinstance(table.get(key), dict):
+            _of_kinds(table[key], kind, (*place, key), found)
+        elif key in table:
+            found.refuse((*place, key), f"must be a table with {', '.join(kind)}, not {table[key]!r}")
 
 
 def _merge(found: Translation, extra: Mapping[str, Any]) -> None:
@@ -270,10 +291,6 @@ def _merge(found: Translation, extra: Mapping[str, Any]) -> None:
                 into(target[key], value, (*place, key))
             else:
                 target[key] = value
-                found.origins[(*place, key)] = ("request", *place, key)
+                found.trace((*place, key), ("request", *place, key))
 
     into(found.request, extra, ())
-
-
-def _in_words(step: str | int) -> str | int:
-    return step.lower() if step in ("Name", "Regex", "Key", "Value") else step

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -28,7 +28,7 @@ _KINDS = {
 
 def faults_of(error: ValidationError, model: type[BaseModel]) -> list[tuple[Location, str]]:
     """Every fault with its location in `model`'s own names, a parent's left out where a child explains it."""
-    found = [(tuple(detail["loc"]), _say(detail, model)) for detail in error.errors(include_url=False)]
+    found = [(_location(detail), _say(detail, model)) for detail in error.errors(include_url=False)]
     return [
         (place, what)
         for place, what in found
@@ -47,6 +47,12 @@ def dotted(place: Iterable[str | int]) -> str:
 def fault(place: Iterable[str | int], what: str) -> Fault:
     """A fault at a dotted place."""
     return Fault(dotted(place), what)
+
+
+def _location(detail: ErrorDetails) -> Location:
+    """The location without pydantic's word for a map's key, and with the member a validator has named."""
+    place = tuple(step for step in detail["loc"] if step != "[key]")
+    return (*place, detail["ctx"]["member"]) if detail["type"] == "member_fault" else place
 
 
 def _say(detail: ErrorDetails, model: type[BaseModel]) -> str:
@@ -75,6 +81,10 @@ def _about_size(kind: str, value: Any, context: dict[str, Any]) -> str:
             return f"has {len(value):,} characters; {context['max_length']:,} are allowed"
         case "string_too_short":
             return f"has {len(value):,} characters; at least {context['min_length']:,} are needed"
+        case "greater_than_equal":
+            return f"must be {context['ge']:,} or more, not {_short(value)}"
+        case "less_than_equal":
+            return f"must be {context['le']:,} or less, not {_short(value)}"
         case "too_long":
             return f"has {len(value):,} entries; {context['max_length']:,} are allowed"
         case "too_short":
@@ -89,15 +99,18 @@ def _short(value: Any) -> str:
 
 def _names_at(place: Iterable[str | int], model: type[BaseModel]) -> list[str]:
     """The names allowed at a location: the aliases of the model that stands there."""
-    for step in place:
+    steps = iter(place)
+    for step in steps:
         if isinstance(step, int):
             continue
         field = next((f for name, f in model.model_fields.items() if step in (f.alias, name)), None)
         inner = _model_in(field.annotation) if field else None
         if inner is None:
             return []
+        if field and get_origin(field.annotation) is dict:
+            next(steps, None)
         model = inner
-    return [field.alias or name for name, field in model.model_fields.items()]
+    return [field.alias or name for name, field in model.model_fields.items() if not field.exclude]
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from training_job.spelling import nearest
 
@@ -39,16 +40,19 @@ def channel(name: str, asked: Mapping[str, Any], folder: Path) -> tuple[dict[str
     if not isinstance(uri, str):
         return {}, [(("uri",), "is needed: fsx://NAME/path, efs://NAME/path, s3://bucket/prefix or file://directory")]
     scheme, separator, rest = uri.partition("://")
+    path = absolute(folder, rest) if scheme == "file" else None
     sources: dict[str, Callable[[], dict[str, Any]]] = {
         "s3": lambda: _s3(uri, asked),
         "fsx": lambda: _file_system("FSxLustre", rest, asked),
         "efs": lambda: _file_system("EFS", rest, asked),
-        "file": lambda: {"FileDataSource": {"FileUri": f"file://{(folder / rest).resolve()}"}},
+        "file": lambda: {"FileDataSource": {"FileUri": path and file_uri(path)}},
     }
     if not separator or scheme not in sources:
         schemes = ", ".join(f"{known}://" for known in sources)
         return {}, [(("uri",), f"{uri!r} begins with none of {schemes}{nearest(f'{scheme}://', schemes.split(', '))}")]
     faults = _misplaced(scheme, asked)
+    if scheme == "file" and path is None:
+        faults.append((("uri",), f"{uri!r} is no path"))
     if scheme in ("fsx", "efs") and not rest.partition("/")[0]:
         faults.append((("uri",), f"{uri!r} names no file system: {scheme}://NAME/path, NAME as in homeport.toml"))
     if faults:
@@ -58,6 +62,19 @@ def channel(name: str, asked: Mapping[str, Any], folder: Path) -> tuple[dict[str
     if "shuffle_seed" in asked:
         entry["ShuffleConfig"] = {"Seed": asked["shuffle_seed"]}
     return entry, []
+
+
+def absolute(folder: Path, path: str) -> Path | None:
+    """`path` from `folder` on; None where it can be no path: a NUL in it, or links that go in a circle."""
+    try:
+        return (folder / path).resolve()
+    except (OSError, RuntimeError, ValueError):
+        return None
+
+
+def file_uri(path: Path) -> str:
+    """A path as the URI that FileDataSource holds."""
+    return f"file://{quote(str(path))}"
 
 
 def _misplaced(scheme: str, asked: Mapping[str, Any]) -> list[Fault]:

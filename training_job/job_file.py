@@ -20,7 +20,7 @@ from training_job.errors import Fault, JobRefused
 from training_job.estimator import translate
 from training_job.faults import Location, dotted, faults_of
 from training_job.model import TrainingJob
-from training_job.toml_text import line_of
+from training_job.toml_text import lines_of
 
 # botocore 1.44.5: members of DescribeTrainingJobResponse that are not members of CreateTrainingJobRequest.
 RESPONSE_ONLY = (
@@ -45,10 +45,32 @@ class Changes:
 
 @dataclass
 class _Source:
-    """The merged content of a job file, and the text each top-level key came from."""
+    """The merged content of a job file, where every key of it is written, and what the command line changed."""
 
     table: dict[str, Any] = field(default_factory=dict)
-    texts: dict[str, tuple[Path, str]] = field(default_factory=dict)
+    lines: list[tuple[Path, dict[Location, int]]] = field(default_factory=list)
+    changed: dict[str, str] = field(default_factory=dict)
+
+    def change(self, keys: Sequence[str], value: Any, flag: str) -> None:
+        """Set what `flag` of the command line says."""
+        inner = self.table
+        for key in keys[:-1]:
+            below = inner.get(key)
+            inner[key] = inner = dict(below) if isinstance(below, dict) else {}
+        inner[keys[-1]] = value
+        self.changed[".".join(keys)] = flag
+
+    def place(self, key: str) -> str:
+        """`horovod.toml:12 inputs.train`, or the flag that set it; the key alone where it is not written."""
+        for changed, flag in self.changed.items():
+            if key == changed or key.startswith((f"{changed}.", f"{changed}[")):
+                return flag
+        steps = _steps(key)
+        for length in range(len(steps), 0, -1):
+            for file, lines in self.lines:
+                if line := lines.get(steps[:length]):
+                    return f"{file.name}:{line} {key}"
+        return next((flag for changed, flag in self.changed.items() if changed.startswith(f"{key}.")), key)
 
 
 def read_job(path: Path, *, now: datetime, region: str, changes: Changes | None = None) -> TrainingJob:
@@ -58,21 +80,17 @@ def read_job(path: Path, *, now: datetime, region: str, changes: Changes | None 
     if path.suffix == ".json" or text.lstrip().startswith("{"):
         return _read_request(path, text, changes)
     source = _read_toml(path, text, ())
-    _apply(source.table, _settings(path, changes.settings) + _flags(changes, "instance_type", "instance_count"))
-    name = changes.name or dated_name(source.table.get("name"), now)
+    _apply(changes, source, path, ("name", "instance_type", "instance_count"))
+    name = changes.name if changes.name is not None else dated_name(source.table.get("name"), now)
     found = translate(source.table, job_name=name, region=region, folder=path.parent)
-    faults = [Fault(_place(path, source, fault.where), fault.what) for fault in found.faults]
-    job = None
-    try:
-        job = TrainingJob.model_validate_json(json.dumps(found.request, default=str))
-    except ValidationError as error:
-        told = {fault.where for fault in found.faults}
-        for place, what in faults_of(error, TrainingJob):
-            key = dotted(found.origin(place))
-            if key not in told:
-                faults.append(Fault(_place(path, source, key), what))
-    if faults or job is None:
-        raise JobRefused(str(path), faults)
+    job, faults = _checked(found.request)
+    told = {fault.where for fault in found.faults}
+    every = [
+        *found.faults,
+        *(Fault(key, what) for place, what in faults if (key := dotted(found.origin(place))) not in told),
+    ]
+    if job is None or every:
+        raise JobRefused(str(path), [Fault(source.place(fault.where), fault.what) for fault in every])
     return job.model_copy(update={"source_dir": found.source_dir})
 
 
@@ -84,10 +102,11 @@ def dated_name(base: Any, now: datetime) -> str:
 
 def _text_of(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        # Windows writes a byte order mark before JSON and TOML alike.
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise JobRefused(str(path), [Fault("", "there is no such file")]) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise JobRefused(str(path), [Fault("", f"cannot be read: {error}")]) from None
 
 
@@ -95,7 +114,7 @@ def _read_toml(path: Path, text: str, extended_by: tuple[Path, ...]) -> _Source:
     """A TOML file merged over the one it extends."""
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise JobRefused(str(path), [Fault("", f"is not TOML: {error}")]) from None
     base = table.get("extends")
     if base is None:
@@ -103,13 +122,14 @@ def _read_toml(path: Path, text: str, extended_by: tuple[Path, ...]) -> _Source:
     elif not isinstance(base, str):
         raise JobRefused(str(path), [Fault("extends", f"must be a path, not {base!r}")])
     else:
-        chain = (*extended_by, path.resolve())
         parent = path.parent / base
+        parent_text = _text_of(parent)
+        chain = (*extended_by, path.resolve())
         if parent.resolve() in chain:
             raise JobRefused(str(path), [Fault("extends", f"{base!r} extends this file again")])
-        source = _read_toml(parent, _text_of(parent), chain)
+        source = _read_toml(parent, parent_text, chain)
     source.table = _merged(source.table, table)
-    source.texts |= dict.fromkeys(table, (path, text))
+    source.lines.insert(0, (path, lines_of(text)))
     return source
 
 
@@ -122,66 +142,60 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _place(path: Path, source: _Source, key: str) -> str:
-    """`horovod.toml:12 inputs.train`; without a line where the key is not written."""
-    steps = _steps(key)
-    file, text = source.texts.get(str(steps[0]), (path, "")) if steps else (path, "")
-    line = line_of(text, steps)
-    return f"{file.name}:{line} {key}" if line else key
-
-
 def _steps(key: str) -> Location:
     parts = key.replace("]", "").replace("[", ".#").split(".")
-    return tuple(int(part[1:]) if part.startswith("#") and part[1:].isdigit() else part for part in parts)
+    return tuple(int(part[1:]) if part.startswith("#") and part[1:].isdecimal() else part for part in parts)
 
 
-def _settings(path: Path, settings: Sequence[str]) -> list[tuple[list[str], Any]]:
-    """`hyperparameters.epochs=1`: the value as TOML, or as text where it is none."""
-    parsed = []
-    for setting in settings:
+def _apply(changes: Changes, source: _Source, path: Path, keys: tuple[str, str, str]) -> None:
+    """The command line's changes; `keys` are where the name, the type and the count of instances stand.
+
+    A `--set` value is read as TOML, or as text where it is none.
+    """
+    for setting in changes.settings:
         key, separator, text = setting.partition("=")
         if not separator or not key.strip():
             wanted = "must be KEY=VALUE, such as hyperparameters.epochs=1"
             raise JobRefused(str(path), [Fault(f"--set {setting}", wanted)])
+        if key.strip() == "extends":
+            raise JobRefused(str(path), [Fault(f"--set {setting}", "what a file extends stands in the file alone")])
         try:
             value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             value = text
-        parsed.append((key.strip().split("."), value))
-    return parsed
+        source.change(key.strip().split("."), value, f"--set {key.strip()}")
+    flags = {
+        "--name": changes.name,
+        "--instance-type": changes.instance_type,
+        "--instance-count": changes.instance_count,
+    }
+    for key, (flag, value) in zip(keys, flags.items(), strict=True):
+        if value is not None:
+            source.change(key.split("."), value, flag)
 
 
-def _flags(changes: Changes, type_key: str, count_key: str) -> list[tuple[list[str], Any]]:
-    flags = ((type_key, changes.instance_type), (count_key, changes.instance_count))
-    return [(key.split("."), value) for key, value in flags if value is not None]
-
-
-def _apply(table: dict[str, Any], settings: list[tuple[list[str], Any]]) -> None:
-    for keys, value in settings:
-        inner = table
-        for key in keys[:-1]:
-            below = inner.get(key)
-            inner[key] = inner = dict(below) if isinstance(below, dict) else {}
-        inner[keys[-1]] = value
+def _checked(request: Mapping[str, Any]) -> tuple[TrainingJob | None, list[tuple[Location, str]]]:
+    """The request as a job, or every fault in it. Only the service's own names are read; source_dir is none of them."""
+    try:
+        job = TrainingJob.model_validate_json(json.dumps(request, default=str), by_alias=True, by_name=False)
+    except ValidationError as error:
+        return None, faults_of(error, TrainingJob)
+    if job.source_dir is not None:
+        return None, [(("SourceDir",), "is not known here")]
+    return job, []
 
 
 def _read_request(path: Path, text: str, changes: Changes) -> TrainingJob:
     """A JSON request or description: the same checks, in its own words."""
     try:
         request = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise JobRefused(str(path), [Fault("", f"is not JSON: {error}")]) from None
     if not isinstance(request, dict):
         raise JobRefused(str(path), [Fault("", "must be a CreateTrainingJob request: a JSON object")])
-    request = {name: value for name, value in request.items() if name not in RESPONSE_ONLY and value is not None}
-    _apply(
-        request,
-        _settings(path, changes.settings)
-        + _flags(changes, "ResourceConfig.InstanceType", "ResourceConfig.InstanceCount")
-        + ([(["TrainingJobName"], changes.name)] if changes.name else []),
-    )
-    try:
-        return TrainingJob.model_validate_json(json.dumps(request))
-    except ValidationError as error:
-        faults = [Fault(dotted(place), what) for place, what in faults_of(error, TrainingJob)]
-        raise JobRefused(str(path), faults) from None
+    source = _Source({name: value for name, value in request.items() if name not in RESPONSE_ONLY})
+    _apply(changes, source, path, ("TrainingJobName", "ResourceConfig.InstanceType", "ResourceConfig.InstanceCount"))
+    job, faults = _checked({name: value for name, value in source.table.items() if value is not None})
+    if job is None:
+        raise JobRefused(str(path), [Fault(source.place(dotted(place)), what) for place, what in faults])
+    return job

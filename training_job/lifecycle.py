@@ -136,7 +136,8 @@ def describe(
             for point in metrics
         ],
     }
-    answer.pop("Tags", None)
+    for asked_only in ("Tags", "SessionChainingConfig"):
+        answer.pop(asked_only, None)
     if outcome.failure_reason is not None:
         answer["FailureReason"] = outcome.failure_reason
     if trained:

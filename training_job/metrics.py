@@ -6,6 +6,7 @@ that emit one metric is not documented; here the last line of any host wins.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -67,7 +68,9 @@ def pattern_fault(pattern: str) -> str | None:
 
 
 def _number(text: str | None) -> float | None:
+    """A number that CloudWatch would take; NaN and the infinities are none (API PutMetricData)."""
     try:
-        return float(text) if text is not None else None
+        value = float(text) if text is not None else math.nan
     except ValueError:
         return None
+    return value if math.isfinite(value) else None

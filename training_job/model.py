@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from training_job import instance_types, other_services
 from training_job.spelling import nearest
-from training_job.words import Image, KmsKeyId, LocalDirectory, S3Uri, Words, limits
+from training_job.words import Image, KmsKeyId, LocalDirectory, S3Uri, Words, limits, member_fault
 
 InputMode = Literal["Pipe", "File", "FastFile"]
 _TAG = r"([\w\s.:/=+\-@]*)"
@@ -84,7 +84,7 @@ class AlgorithmSpecification(Words):
     @model_validator(mode="after")
     def _one_algorithm(self) -> Self:
         if bool(self.training_image) == bool(self.algorithm_name):
-            raise ValueError("exactly one of TrainingImage and AlgorithmName must be given")
+            raise member_fault("TrainingImage", "exactly one of TrainingImage and AlgorithmName must be given")
         return self
 
 
@@ -147,7 +147,7 @@ class DataSource(Words):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if len(self.model_fields_set) != 1:
+        if sum(getattr(self, name) is not None for name in type(self).model_fields) != 1:
             raise ValueError("exactly one of S3DataSource, FileSystemDataSource and DatasetSource must be given")
         return self
 
@@ -225,13 +225,23 @@ class ResourceConfig(Words):
 
     @model_validator(mode="after")
     def _some_instances(self) -> Self:
-        if self.instance_groups or self.instance_preferences:
-            return self
-        if not self.instance_type:
-            raise ValueError("InstanceType is needed (or InstanceGroups)")
-        if not self.instance_count:
-            raise ValueError("InstanceCount must be 1 or more")
+        if self.instance_groups:
+            self._check_groups(self.instance_groups)
+        elif not self.instance_preferences:
+            if not self.instance_type:
+                raise member_fault("InstanceType", "is needed (or InstanceGroups)")
+            if not self.instance_count:
+                raise member_fault("InstanceCount", "must be 1 or more")
         return self
+
+    def _check_groups(self, groups: tuple[InstanceGroup, ...]) -> None:
+        if self.instance_type or self.instance_count:
+            given = "InstanceType" if self.instance_type else "InstanceCount"
+            raise member_fault(given, "is for a job of one kind of instance; InstanceGroups name their own")
+        if not all(group.instance_count for group in groups):
+            raise member_fault("InstanceGroups", "each group's InstanceCount must be 1 or more")
+        if len({group.instance_group_name for group in groups}) < len(groups):
+            raise member_fault("InstanceGroups", "each group needs a name of its own")
 
 
 class VpcConfig(Words):
@@ -253,9 +263,10 @@ class StoppingCondition(Words):
     @model_validator(mode="after")
     def _waits_at_least_as_long_as_it_runs(self) -> Self:
         if self.max_wait_time_in_seconds and self.max_wait_time_in_seconds < self.limit_in_seconds:
-            raise ValueError(
-                f"MaxWaitTimeInSeconds ({self.max_wait_time_in_seconds}) must be at least MaxRuntimeInSeconds "
-                f"({self.limit_in_seconds})"
+            raise member_fault(
+                "MaxWaitTimeInSeconds",
+                f"{self.max_wait_time_in_seconds} seconds must be at least MaxRuntimeInSeconds "
+                f"({self.limit_in_seconds})",
             )
         return self
 
@@ -319,7 +330,7 @@ class TrainingJob(Words):
         counts = Counter(channel.channel_name for channel in self.channels)
         twice = [name for name, count in counts.items() if count > 1]
         if twice:
-            raise ValueError(f"InputDataConfig names a channel twice: {', '.join(twice)}")
+            raise member_fault("InputDataConfig", f"names a channel twice: {', '.join(twice)}")
         return self
 
     @property

@@ -25,13 +25,13 @@ _SWITCHES = {
 }
 _NEEDS_INSTANCE_TYPE = ("torch_distributed", "pytorchddp", "smdistributed")
 
-DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
-    "mpi": ("enabled", "processes_per_host", "custom_mpi_options"),
-    "smdistributed": ("dataparallel",),
-    **dict.fromkeys(_SWITCHES, ("enabled",)),
-    "instance_groups": (),
+DISTRIBUTIONS: dict[str, Any] = {
+    "mpi": {"enabled": bool, "processes_per_host": int, "custom_mpi_options": str},
+    "smdistributed": {"dataparallel": {"enabled": bool, "custom_mpi_options": str}},
+    **{name: {"enabled": bool} for name in _SWITCHES},
+    "instance_groups": list,
 }
-"""The distributions the toolkits know, and the keys of each."""
+"""The distributions the toolkits know: the keys of each, and what each key holds."""
 
 
 def toolkit_hyperparameters(
@@ -73,8 +73,8 @@ def distribution_hyperparameters(distribution: Mapping[str, Any], instance_type:
 
 
 def encoded(hyperparameters: Mapping[str, Any]) -> dict[str, str]:
-    """As framework estimators send them: every value as JSON, so text arrives in double quotes."""
-    return {name: json.dumps(value) for name, value in hyperparameters.items()}
+    """As framework estimators send them: every value as JSON, so text (and TOML's dates) arrive in double quotes."""
+    return {name: json.dumps(value, default=str) for name, value in hyperparameters.items()}
 
 
 def plain(hyperparameters: Mapping[str, Any]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_pascal
+from pydantic_core import PydanticCustomError
 
 # Members whose case is the service's own.
 _IRREGULAR = {
@@ -42,6 +43,11 @@ def limits(least: int | None, most: int | None, pattern: str | None = None) -> S
     return StringConstraints(
         min_length=least or None, max_length=most, pattern=rf"^(?:{pattern})\Z" if pattern else None
     )
+
+
+def member_fault(member: str, what: str) -> PydanticCustomError:
+    """What a structure's validator raises to say that one of its members is wrong beside the others."""
+    return PydanticCustomError("member_fault", "{what}", {"member": member, "what": what})
 
 
 def unanchored(pattern: str) -> str:

@@ -7,13 +7,19 @@ system begins with its mount name (developer guide, model-access-training-data).
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import PurePosixPath
+
+from pydantic import ValidationError
 
 from local_mode.mounts import Mount, Refusal
 from local_mode.place import FileSystem, Place
 from training_job.container import DATA_DIRECTORY, input_mode
+from training_job.faults import faults_of
 from training_job.model import Channel, DataSource, FileSystemDataSource, NamedFileSystem, TrainingJob
 from training_job.spelling import nearest
+
+_ID = re.compile("fs-[0-9a-f]{8,18}")
 
 
 def resolve(source: NamedFileSystem, place: Place) -> FileSystemDataSource | Refusal:
@@ -26,12 +32,15 @@ def resolve(source: NamedFileSystem, place: Place) -> FileSystemDataSource | Ref
         if mapping.mount_name is None:
             return _no_mount_name(source.name, place)
         path = f"{mapping.mount_name}/{path}".rstrip("/")
-    return FileSystemDataSource(
-        file_system_id=mapping.id or (source.name if source.name.startswith("fs-") else made_up_id(source.name)),
-        file_system_access_mode=source.file_system_access_mode,
-        file_system_type=source.file_system_type,
-        directory_path=f"/{path}",
-    )
+    try:
+        return FileSystemDataSource(
+            file_system_id=mapping.id or (source.name if _ID.fullmatch(source.name) else made_up_id(source.name)),
+            file_system_access_mode=source.file_system_access_mode,
+            file_system_type=source.file_system_type,
+            directory_path=f"/{path}",
+        )
+    except ValidationError as error:
+        return Refusal("; ".join(what for _, what in faults_of(error, FileSystemDataSource)))
 
 
 def mount(job: TrainingJob, channel: Channel, source: FileSystemDataSource, place: Place) -> Mount | Refusal:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-
 from local_mode.mounts import Mount, Refusal
 from local_mode.place import Place
 from training_job.container import DATA_DIRECTORY, input_mode
@@ -24,15 +22,14 @@ def mount(job: TrainingJob, channel: Channel, source: S3DataSource, place: Place
         ("input mode", input_mode(job, channel), "File"),
         ("S3DataType", source.s3_data_type, "S3Prefix"),
         ("S3DataDistributionType", source.s3_data_distribution_type or "FullyReplicated", "FullyReplicated"),
-        ("CompressionType", channel.compression_type or "None", "None"),
-        ("RecordWrapperType", channel.record_wrapper_type or "None", "None"),
     ):
         if asked != known:
             return Refusal(f"{what} {asked} is not run here yet, only {known}; it works in the cloud")
-    if ".." in PurePosixPath(prefix).parts:
-        return Refusal(f"the prefix {prefix!r} must hold no ..")
+    folder = place.inside(mapping, prefix)
+    if folder is None:
+        return Refusal(f"the prefix {prefix!r} must neither begin with / nor hold ..")
     return Mount(
-        source=str(place.path(mapping.path) / prefix),
+        source=str(folder),
         target=f"{DATA_DIRECTORY}/{channel.channel_name}",
         read_only=True,
         stands_for=source.s3_uri,

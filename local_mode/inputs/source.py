@@ -7,7 +7,7 @@ fetch with credentials that no container has here. From a mapped bucket it is pu
 from __future__ import annotations
 
 import json
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from local_mode.mounts import Refusal
 from local_mode.place import Place
@@ -24,13 +24,14 @@ def source_of(job: TrainingJob, place: Place) -> tuple[TrainingJob, Path | None]
         return job, job.source_dir
     bucket, _, key = named.removeprefix("s3://").partition("/")
     mapping = place.buckets.get(bucket)
-    if mapping is None or ".." in PurePosixPath(key).parts:
+    archive = place.inside(mapping, key) if mapping else None
+    if archive is None:
         return Refusal(
             f"{named} cannot be fetched: no container has AWS credentials here. Map its bucket to a directory:\n"
             f'      [local.buckets.{bucket}]\n      path = "the directory that stands for it"'
         )
     moved = {**(job.hyper_parameters or {}), _KEY: json.dumps(SOURCE_ARCHIVE)}
-    return job.model_copy(update={"hyper_parameters": moved}), place.path(mapping.path) / key
+    return job.model_copy(update={"hyper_parameters": moved}), archive
 
 
 def _decoded(value: str) -> str:

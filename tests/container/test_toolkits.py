@@ -98,8 +98,8 @@ MPI.COMM_WORLD.Barrier()
 
     reason = ran.description["FailureReason"]
     assert (ran.code, ran.description["TrainingJobStatus"]) == (1, "Failed")
-    assert reason.startswith("AlgorithmError: ExecuteUserScriptError:")
-    assert "ValueError: the shard of rank 1 is empty" in reason
+    assert reason.startswith("AlgorithmError: ")
+    assert "the shard of rank 1 is empty" in reason
     assert reason.endswith(", exit code: 1")
     assert len(reason) <= 1024
     assert "ValueError: the shard of rank 1 is empty" in ran.out

@@ -1,0 +1,149 @@
+"""homeport.toml: which directory is which file system or bucket, and where runs go."""
+
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from local_mode.place import FileSystem, read_place
+from training_job.errors import JobRefused
+
+FILE = """
+[local]
+runs = "out/runs"
+code = "src"
+
+[local.file_systems.training-data]
+mount_name = "fsx"
+path = "data/fsx"
+
+[local.file_systems."fs-0123456789abcdef0"]
+type = "EFS"
+path = "/mnt/efs"
+
+[local.buckets.my-bucket]
+path = "data/s3/my-bucket"
+
+[cloud]
+region = "eu-west-1"
+stack = "mine"
+"""
+
+
+def test_a_place_is_what_the_nearest_file_says(tmp_path: Path) -> None:
+    (tmp_path / "homeport.toml").write_text(FILE)
+    below = tmp_path / "entrypoints/cifar10"
+    below.mkdir(parents=True)
+
+    place = read_place(below, {})
+
+    assert place.file == tmp_path / "homeport.toml"
+    assert (place.runs, place.code) == (tmp_path / "out/runs", tmp_path / "src")
+    assert place.region == "eu-west-1"
+    assert place.file_systems["training-data"] == FileSystem(path="data/fsx", mount_name="fsx")
+    assert place.path(place.buckets["my-bucket"].path) == tmp_path / "data/s3/my-bucket"
+    assert place.path(place.file_systems["fs-0123456789abcdef0"].path) == Path("/mnt/efs")
+
+
+def test_without_a_file_everything_is_beside_the_job(tmp_path: Path) -> None:
+    place = read_place(tmp_path, {})
+
+    assert (place.file, place.runs, place.region) == (None, tmp_path / "runs", "us-west-2")
+    assert place.source == f"{tmp_path}/homeport.toml"
+
+
+@pytest.mark.parametrize(
+    ("environ", "flag", "runs", "region"),
+    [
+        ({}, None, "out/runs", "eu-west-1"),
+        ({"HOMEPORT_RUNS": "elsewhere", "HOMEPORT_REGION": "us-east-1"}, None, "below/elsewhere", "us-east-1"),
+        ({"HOMEPORT_RUNS": "/elsewhere"}, None, "/elsewhere", "eu-west-1"),
+        ({"HOMEPORT_RUNS": "elsewhere"}, "flag", "below/flag", "eu-west-1"),
+        ({"HOMEPORT_RUNS": "", "HOMEPORT_REGION": ""}, None, "out/runs", "eu-west-1"),
+    ],
+)
+def test_variables_win_over_the_file_and_flags_over_both(
+    tmp_path: Path, environ: dict[str, str], flag: str | None, runs: str, region: str
+) -> None:
+    (tmp_path / "homeport.toml").write_text(FILE)
+    (tmp_path / "below").mkdir()
+
+    place = read_place(tmp_path / "below", environ, Path(flag) if flag else None)
+
+    assert place.runs == tmp_path / runs
+    assert place.region == region
+
+
+def test_a_file_may_be_named(tmp_path: Path) -> None:
+    (tmp_path / "other.toml").write_text(FILE)
+
+    assert read_place(tmp_path, {"HOMEPORT_FILE": "other.toml"}).region == "eu-west-1"
+
+
+def test_a_named_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(JobRefused, match=r"HOMEPORT_FILE: 1 fault\n  .*other.toml: there is no such file"):
+        read_place(tmp_path, {"HOMEPORT_FILE": "other.toml"})
+
+
+def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+
+    assert read_place(tmp_path, {}).path("~/fsx") == Path("/home/me/fsx")
+
+
+def test_every_fault_is_told_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "homeport.toml").write_text(
+        dedent("""\
+        [local.file_systems.a]
+        mountname = "fsx"
+        [local.file_systems.b]
+        path = 5
+        id = "fs-x"
+        type = "FSxLuster"
+        [local.bucket.b]
+        path = "x"
+        [cloud]
+        region = 2026-01-01
+        """)
+    )
+
+    with pytest.raises(JobRefused) as refused:
+        read_place(tmp_path, {})
+
+    assert [str(fault) for fault in refused.value.faults] == [
+        "homeport.toml:1 local.file_systems.a.path: is needed",
+        "homeport.toml:2 local.file_systems.a.mountname: is not known here; did you mean 'mount_name'?",
+        "homeport.toml:4 local.file_systems.b.path: must be text, not 5",
+        "homeport.toml:5 local.file_systems.b.id: 'fs-x' must match ^fs-[0-9a-f]{8,18}$",
+        "homeport.toml:6 local.file_systems.b.type: 'FSxLuster' is none of FSxLustre, EFS; did you mean 'FSxLustre'?",
+        "homeport.toml:7 local.bucket: is not known here; did you mean 'buckets'?",
+    ]
+    assert refused.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[local",
+        b"\xff",
+        b"a = " + b"9" * 5000,
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "homeport.toml").write_bytes(content)
+
+    with pytest.raises(JobRefused, match="cannot be read"):
+        read_place(tmp_path, {})
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-that-name/fsx", "a\0b"])
+def test_a_path_that_is_none_is_refused(tmp_path: Path, path: str) -> None:
+    with pytest.raises(JobRefused):
+        read_place(tmp_path, {}).path(path)
+
+
+def test_runs_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    (tmp_path / "homeport.toml").write_text('[local]\nruns = "~/runs"')
+
+    assert read_place(tmp_path, {}).runs == Path("/home/me/runs")

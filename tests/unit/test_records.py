@@ -1,0 +1,214 @@
+"""What a run leaves, and how a later run knows whether its harness still lives."""
+
+import fcntl
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from collections import namedtuple
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from local_mode import records
+from local_mode.plan import RunPlan
+from local_mode.records import dead, masked, run_record
+from tests.fakes import NOW, a_job, a_plan
+from training_job.errors import DiskFull, JobRefused, MachineCannot
+from training_job.metrics import MetricPoint
+
+Usage = namedtuple("Usage", "total used free")
+
+
+def refused(plan: RunPlan) -> None:
+    """Begin to keep a run that may not begin."""
+    with run_record(plan):
+        pass
+
+
+def test_a_run_leaves_its_request_its_plan_its_logs_and_its_metrics(tmp_path: Path) -> None:
+    plan = a_plan(tmp_path, a_job(hosts=2))
+
+    with run_record(plan) as record:
+        record.begin(plan)
+        record.line("algo-1", b"one\n")
+        record.line("algo-2", b"\xff\r\n")
+        record.line("algo-1", b"no end")
+        record.metric(MetricPoint("loss", 0.5, NOW, "algo-1"))
+        record.describe({"TrainingJobStatus": "Completed"})
+
+    folder = tmp_path / "runs/job-1"
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == [
+        "describe.json",
+        "logs/algo-1.log",
+        "logs/algo-2.log",
+        "metrics.jsonl",
+        "plan.json",
+        "request.json",
+    ]
+    assert json.loads((folder / "request.json").read_text()) == plan.job.request()
+    assert json.loads((folder / "plan.json").read_text())["job"] == plan.job.request()
+    assert (folder / "logs/algo-1.log").read_bytes() == b"one\nno end"
+    assert (folder / "logs/algo-2.log").read_bytes() == b"\xff\r\n"
+    assert json.loads((folder / "metrics.jsonl").read_text()) == {
+        "MetricName": "loss",
+        "Value": 0.5,
+        "Timestamp": "2026-11-21T10:15:30+00:00",
+        "Host": "algo-1",
+    }
+    assert json.loads((folder / "describe.json").read_text()) == {"TrainingJobStatus": "Completed"}
+
+
+def test_a_line_can_be_read_as_soon_as_it_is_kept(tmp_path: Path) -> None:
+    plan = a_plan(tmp_path)
+
+    with run_record(plan) as record:
+        record.begin(plan)
+        record.line("algo-1", b"first\n")
+
+        assert (record.directory / "logs/algo-1.log").read_bytes() == b"first\n"
+
+
+def test_a_job_that_never_began_leaves_nothing(tmp_path: Path) -> None:
+    plan = a_plan(tmp_path)
+
+    with suppress(RuntimeError), run_record(plan):
+        raise RuntimeError
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_job_that_never_began_leaves_the_runs_of_others(tmp_path: Path) -> None:
+    (tmp_path / "runs/other").mkdir(parents=True)
+
+    with suppress(RuntimeError), run_record(a_plan(tmp_path)):
+        raise RuntimeError
+
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["other"]
+
+
+def test_a_job_that_began_keeps_its_folder_however_it_ends(tmp_path: Path) -> None:
+    plan = a_plan(tmp_path)
+
+    with suppress(RuntimeError), run_record(plan) as record:
+        record.begin(plan)
+        raise RuntimeError
+
+    assert (tmp_path / "runs/job-1/request.json").is_file()
+
+
+def test_a_name_is_taken_once(tmp_path: Path) -> None:
+    plan = a_plan(tmp_path)
+    (tmp_path / "runs/job-1").mkdir(parents=True)
+
+    with pytest.raises(JobRefused, match=r"TrainingJobName: is taken: .*runs/job-1 exists. Give another with --name"):
+        refused(plan)
+
+    assert (tmp_path / "runs/job-1").is_dir()
+
+
+def test_runs_that_cannot_be_made_are_told(tmp_path: Path) -> None:
+    (tmp_path / "runs").touch()
+
+    with pytest.raises(MachineCannot, match=r"cannot be made: Not a directory. Write elsewhere with --runs"):
+        refused(a_plan(tmp_path))
+
+
+def test_a_full_disk_is_told_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records.shutil, "disk_usage", lambda _: Usage(100, 99, 1_000_000))
+
+    with pytest.raises(DiskFull, match=r"runs/job-1: no room. 67\.1 MB are needed there and 1\.0 MB are free"):
+        refused(a_plan(tmp_path))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+def test_a_disk_that_fills_under_a_log_is_told(tmp_path: Path) -> None:
+    plan = a_plan(tmp_path)
+
+    with run_record(plan) as record, Path("/dev/full").open("wb", buffering=0) as full:
+        record.begin(plan)
+        record._logs["algo-1"] = full
+
+        with pytest.raises(DiskFull):
+            record.line("algo-1", b"line\n")
+
+
+@pytest.mark.parametrize(
+    ("value", "hidden"),
+    [
+        ({"WANDB_API_KEY": "abc"}, {"WANDB_API_KEY": "********"}),
+        ({"Environment": {"HF_TOKEN": "abc"}}, {"Environment": {"HF_TOKEN": "********"}}),
+        ({"db_password": "abc", "secret": ["a", "b"]}, {"db_password": "********", "secret": ["********"] * 2}),
+        ({"KmsKeyId": "key-1", "epochs": "3"}, {"KmsKeyId": "key-1", "epochs": "3"}),
+        ({"Tags": [{"Key": "team", "Value": "vision"}]}, {"Tags": [{"Key": "team", "Value": "vision"}]}),
+        ({"seed_key": 5, "token": None}, {"seed_key": 5, "token": None}),
+    ],
+)
+def test_what_a_name_calls_secret_is_masked(value: object, hidden: object) -> None:
+    assert masked(value) == hidden
+
+
+def test_no_secret_is_written_into_a_runs_folder(tmp_path: Path) -> None:
+    plan = a_plan(tmp_path, a_job(HyperParameters={"api_key": "s3cr3t"}, Environment={"HF_TOKEN": "s3cr3t"}))
+
+    with run_record(plan) as record:
+        record.begin(plan)
+        record.describe(plan.job.request())
+
+    written = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
+    assert [path.name for path in written if b"s3cr3t" in path.read_bytes()] == []
+
+
+def test_a_run_that_goes_on_is_alive_and_its_end_frees_its_name(tmp_path: Path) -> None:
+    with run_record(a_plan(tmp_path)) as record:
+        owner = record.owner
+
+        assert dead({"job-1": owner}) == []
+
+    assert dead({"job-1": owner}) == ["job-1"]
+
+
+def test_a_run_whose_harness_was_killed_is_dead(tmp_path: Path) -> None:
+    lock = tmp_path / ".lock"
+    holder = "import fcntl, os, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(1, flush=True); "
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{holder} sys.stdin.read()", lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        process.stdout.readline()
+        owner = f"{socket.gethostname()}:{lock}"
+        assert dead({"job-1": owner}) == []
+
+        process.kill()
+        process.wait()
+
+    assert dead({"job-1": owner}) == ["job-1"]
+
+
+@pytest.mark.parametrize("owner", ["elsewhere:/runs/job-1/.lock", "", ":"])
+def test_a_run_of_another_computer_is_left_alone(owner: str) -> None:
+    assert dead({"job-1": owner}) == []
+
+
+def test_a_lock_that_cannot_be_looked_at_is_left_alone(tmp_path: Path) -> None:
+    assert dead({"job-1": f"{socket.gethostname()}:{tmp_path}"}) == []
+
+
+def test_a_lock_is_not_taken_by_looking_at_it(tmp_path: Path) -> None:
+    lock = tmp_path / ".lock"
+    lock.touch()
+
+    assert dead({"job-1": f"{socket.gethostname()}:{lock}"}) == ["job-1"]
+
+    with lock.open("w") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_folder_that_vanished_under_a_run_is_no_second_error(tmp_path: Path) -> None:
+    with run_record(a_plan(tmp_path)) as record:
+        shutil.rmtree(record.directory)
+
+    assert not record.directory.exists()
