@@ -99,7 +99,7 @@ class Script:
         refusal = None if host.command == ("train",) else ImageCannotTrain(host.image, f"no {host.command[0]}")
         outputs = {"/opt/ml/model/weights": "MODEL", "/opt/ml/output/failure": "FAILURE"}
         return cls(
-            lines=asked.get("SAY", "").encode().splitlines(keepends=True),
+            lines=_lines(asked.get("SAY", "") * int(asked.get("TIMES", "1"))),
             code=int(asked.get("EXIT", "0")),
             files={path: asked[name].encode() for path, name in outputs.items() if name in asked},
             refuses_to_start=refusal,
@@ -107,6 +107,12 @@ class Script:
                 asked.get("HANG", "")
             ],
         )
+
+
+def _lines(text: str) -> list[bytes]:
+    """Lines as an engine has them: ended by a line feed and nothing else."""
+    *whole, rest = text.encode().split(b"\n")
+    return [line + b"\n" for line in whole] + [rest] * bool(rest)
 
 
 class FakeHost:

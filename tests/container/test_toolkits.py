@@ -102,7 +102,8 @@ MPI.COMM_WORLD.Barrier()
     assert "the shard of rank 1 is empty" in reason
     assert reason.endswith(", exit code: 1")
     assert len(reason) <= 1024
-    assert "ValueError: the shard of rank 1 is empty" in ran.out
+    # mpirun labels every write, and Python writes a traceback's last line in pieces now and then.
+    assert "the shard of rank 1 is empty" in ran.out
 
 
 def test_the_main_job_learns_with_two_ranks(toolkits: Shell, digits: Path) -> None:
