@@ -115,7 +115,7 @@ def test_the_image_says_what_it_was_made_from(engine: docker.DockerClient) -> No
 def test_the_image_starts_what_it_is_told_to_as_sagemaker_tells_it(engine: docker.DockerClient) -> None:
     config = engine.images.get(IMAGE).attrs["Config"]
 
-    assert config["Entrypoint"] is None
+    assert config["Entrypoint"] == ["/usr/local/bin/homeport-entrypoint"]
     assert config["Cmd"] == ["/bin/bash"]
 
 
