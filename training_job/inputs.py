@@ -65,11 +65,13 @@ def channel(name: str, asked: Mapping[str, Any], folder: Path) -> tuple[dict[str
 
 
 def absolute(folder: Path, path: str) -> Path | None:
-    """`path` from `folder` on; None where it can be no path: a NUL in it, or links that go in a circle."""
+    """`path` from `folder` on; None where no URI can name it: a NUL, links in a circle, bytes that are no UTF-8."""
     try:
-        return (folder / path).resolve()
+        found = (folder / path).resolve()
+        str(found).encode()
     except (OSError, RuntimeError, ValueError):
         return None
+    return found
 
 
 def file_uri(path: Path) -> str:

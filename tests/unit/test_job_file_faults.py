@@ -1,5 +1,7 @@
 """A bad job file: every fault at once, each with its place, what is allowed, and the nearest right spelling."""
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -287,6 +289,22 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_reason(
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path / "no.toml") == f"{tmp_path}/no.toml: 1 fault\n  there is no such file"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes are Linux's")
+def test_a_folder_whose_name_is_no_text_cannot_be_named_by_a_uri(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    folder.mkdir()
+    (folder / "job.toml").write_text(f'{GOOD}inputs.train = "file://data"')
+
+    assert "job.toml:4 inputs.train.uri: 'file://data' is no path" in refusal(folder / "job.toml")
+
+
+def test_links_that_go_in_a_circle_are_no_path(tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to("data")
+    (tmp_path / "job.toml").write_text(f'{GOOD}inputs.train = "file://data"')
+
+    assert "job.toml:4 inputs.train.uri: 'file://data' is no path" in refusal(tmp_path / "job.toml")
 
 
 def test_a_folder_is_no_job_file(tmp_path: Path) -> None:

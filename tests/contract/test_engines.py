@@ -1,0 +1,287 @@
+"""The port's promises, kept by the real engine and by the fake one that the unit tests trust."""
+
+import io
+import json
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from local_mode.docker_engine import DockerEngine
+from local_mode.engine import Ended, Engine, Host
+from local_mode.plan import RunPlan
+from local_mode.staging import host_archive
+from tests.fakes import FakeEngine, Script, a_job, a_plan
+from training_job.errors import ImageCannotTrain, ImageNotFound
+
+OWNER = "nobody:/no/lock"
+Plan = Callable[..., RunPlan]
+Made = Callable[[RunPlan], dict[str, Host]]
+
+
+@pytest.fixture(params=["fake", "docker"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    if request.param == "fake":
+        return FakeEngine(Script.by_environment)
+    request.getfixturevalue("image")
+    engine: DockerEngine = request.getfixturevalue("docker_engine")
+    return engine
+
+
+@pytest.fixture
+def plan(tmp_path: Path, engine: Engine) -> Iterator[Plan]:
+    """A plan of its own name; whatever a failing test leaves of it is removed."""
+    names: list[str] = []
+
+    def plan(*, hosts: int = 1, command: str = "", **environment: str) -> RunPlan:
+        names.append(f"contract-{uuid4().hex[:8]}")
+        specification: dict[str, Any] = {"TrainingImage": "homeport-test/contract:1", "TrainingInputMode": "File"}
+        if command:
+            specification["ContainerArguments"] = [command]
+        job = a_job(
+            hosts=hosts, TrainingJobName=names[-1], AlgorithmSpecification=specification, Environment=environment
+        )
+        return replace(a_plan(tmp_path, job), shared_memory=64 << 20)
+
+    yield plan
+    engine.remove(names)
+
+
+@pytest.fixture
+def made(engine: Engine) -> Iterator[Made]:
+    """The plan's network and its hosts, made and filled, gone after the test."""
+    with ExitStack() as stack:
+
+        def made(plan: RunPlan) -> dict[str, Host]:
+            stack.enter_context(engine.network(plan, OWNER))
+            hosts = {host.host: stack.enter_context(engine.host(plan, host, OWNER)) for host in plan.hosts}
+            for host in plan.hosts:
+                hosts[host.host].put(host_archive(host, None))
+            return hosts
+
+        yield made
+
+
+def files(host: Host, path: str) -> dict[str, bytes | None]:
+    """What is at a path of a host, directories without content."""
+    with (
+        closing(host.fetch(path)) as chunks,
+        tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive,
+    ):
+        return {entry.name: content.read() if (content := archive.extractfile(entry)) else None for entry in archive}
+
+
+def test_a_machine_has_cores_and_memory(engine: Engine) -> None:
+    machine = engine.machine()
+
+    assert machine.cores >= 1
+    assert machine.memory > 1 << 20
+
+
+def test_an_image_that_is_here_has_a_digest(engine: Engine) -> None:
+    found = engine.image("homeport-test/contract:1")
+
+    assert found.reference == "homeport-test/contract:1"
+    assert found.digest.startswith("sha256:")
+    assert len(found.digest) == len("sha256:") + 64
+
+
+def test_an_image_of_ours_that_is_not_here_is_not_found(engine: Engine) -> None:
+    if isinstance(engine, FakeEngine):
+        engine.missing_images.add("homeport/nothing:cpu")
+
+    with pytest.raises(ImageNotFound, match="Build it: make image"):
+        engine.image("homeport/nothing:cpu")
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_host_runs_to_its_end(plan: Plan, made: Made, code: int) -> None:
+    (host,) = made(plan(EXIT=str(code))).values()
+
+    host.start()
+
+    assert host.wait() == Ended(code, out_of_memory=False)
+
+
+@pytest.mark.parametrize(
+    ("said", "times", "found"),
+    [
+        ("", 1, []),
+        ("one\n", 1, [b"one\n"]),
+        ("one\ntwo\nno end", 1, [b"one\n", b"two\n", b"no end"]),
+        ("\n", 3, [b"\n"] * 3),
+        ("10%\r20%\r\n", 1, [b"10%\r20%\r\n"]),
+        ("é", 1, ["é".encode()]),
+        ("a" * 500, 400, [b"a" * 200_000]),
+        ("a line of a burst\n", 20_000, [b"a line of a burst\n"] * 20_000),
+    ],
+    ids=["nothing", "a line", "no end", "empty lines", "progress bar", "é", "a long line", "a burst"],
+)
+def test_a_log_is_every_line_in_order(plan: Plan, made: Made, said: str, times: int, found: list[bytes]) -> None:
+    (host,) = made(plan(SAY=said, TIMES=str(times))).values()
+    host.start()
+
+    assert list(host.log()) == found
+
+
+def test_a_log_can_be_read_while_the_host_runs_and_ends_with_it(plan: Plan, made: Made) -> None:
+    (host,) = made(plan(SAY="ready\n", HANG="until SIGTERM")).values()
+    host.start()
+
+    log = host.log()
+
+    assert next(log) == b"ready\n"
+    host.signal("SIGTERM")
+    assert list(log) == []
+    assert host.wait().code == 143
+
+
+def test_a_log_can_be_read_after_the_end(plan: Plan, made: Made) -> None:
+    (host,) = made(plan(SAY="said\n")).values()
+    host.start()
+    host.wait()
+
+    assert list(host.log()) == [b"said\n"]
+
+
+def test_sigkill_ends_what_ignores_sigterm(plan: Plan, made: Made) -> None:
+    (host,) = made(plan(SAY="ready\n", HANG="until SIGKILL")).values()
+    host.start()
+    assert next(host.log()) == b"ready\n"
+
+    host.signal("SIGTERM")
+    host.signal("SIGKILL")
+
+    assert host.wait().code == 137
+
+
+def test_a_signal_to_a_host_that_has_ended_does_nothing(plan: Plan, made: Made) -> None:
+    (host,) = made(plan()).values()
+    host.start()
+    ended = host.wait()
+
+    host.signal("SIGTERM")
+    host.signal("SIGKILL")
+
+    assert host.wait() == ended
+
+
+def test_a_program_the_image_does_not_have_cannot_start(plan: Plan, made: Made) -> None:
+    (host,) = made(plan(command="no-such-program")).values()
+
+    with pytest.raises(ImageCannotTrain, match="no-such-program"):
+        host.start()
+
+
+def test_files_that_are_put_are_there_and_what_a_host_wrote_can_be_fetched(plan: Plan, made: Made) -> None:
+    (host,) = made(plan(MODEL="weights", FAILURE="boom", EXIT="1")).values()
+    host.start()
+    host.wait()
+
+    assert {name: content for name, content in files(host, "/opt/ml/model").items() if content is not None} == {
+        "model/weights": b"weights"
+    }
+    assert files(host, "/opt/ml/output")["output/failure"] == b"boom"
+    config = files(host, "/opt/ml/input/config")
+    assert json.loads(config["config/resourceconfig.json"])["current_host"] == "algo-1"
+
+
+def test_a_directory_that_nothing_was_written_to_can_be_fetched(plan: Plan, made: Made) -> None:
+    (host,) = made(plan()).values()
+    host.start()
+    host.wait()
+
+    assert files(host, "/opt/ml/model") == {"model": None}
+
+
+def test_a_fetch_that_is_read_no_further_holds_nothing(plan: Plan, engine: Engine) -> None:
+    asked = plan(MODEL="w" * 512)
+    began = monotonic()
+    with engine.network(asked, OWNER), engine.host(asked, asked.hosts[0], OWNER) as host:
+        host.put(host_archive(asked.hosts[0], None))
+        host.start()
+        host.wait()
+        with closing(host.fetch("/usr")) as chunks:
+            next(chunks)
+
+    assert asked.name not in engine.owners()
+    assert monotonic() - began < 30
+
+
+def test_hosts_run_side_by_side(plan: Plan, made: Made) -> None:
+    hosts = made(plan(hosts=3, SAY="ready\n", HANG="until SIGTERM"))
+    for host in hosts.values():
+        host.start()
+
+    assert [next(host.log()) for host in hosts.values()] == [b"ready\n"] * 3
+    for host in hosts.values():
+        host.signal("SIGTERM")
+    codes: list[int] = []
+    waiters = [threading.Thread(target=lambda host=host: codes.append(host.wait().code)) for host in hosts.values()]
+    for waiter in waiters:
+        waiter.start()
+    for waiter in waiters:
+        waiter.join(30)
+
+    assert codes == [143] * 3
+
+
+def test_what_belongs_to_a_job_names_its_owner_until_it_is_gone(plan: Plan, engine: Engine) -> None:
+    asked = plan()
+
+    with engine.network(asked, OWNER):
+        assert engine.owners()[asked.name] == OWNER
+        with engine.host(asked, asked.hosts[0], OWNER):
+            assert engine.owners()[asked.name] == OWNER
+
+    assert asked.name not in engine.owners()
+
+
+def test_a_host_that_still_runs_is_gone_on_exit(plan: Plan, engine: Engine) -> None:
+    asked = plan(HANG="until SIGKILL")
+
+    with engine.network(asked, OWNER), engine.host(asked, asked.hosts[0], OWNER) as host:
+        host.put(host_archive(asked.hosts[0], None))
+        host.start()
+
+    assert asked.name not in engine.owners()
+
+
+def test_an_error_inside_leaves_nothing(plan: Plan, engine: Engine) -> None:
+    asked = plan()
+
+    with (
+        pytest.raises(RuntimeError, match="inside"),
+        engine.network(asked, OWNER),
+        engine.host(asked, asked.hosts[0], OWNER),
+    ):
+        raise RuntimeError("inside")
+
+    assert asked.name not in engine.owners()
+
+
+def test_what_a_killed_harness_left_can_be_removed_by_its_jobs_name(plan: Plan, engine: Engine) -> None:
+    left, other = plan(HANG="until SIGKILL"), plan()
+    with ExitStack() as stack:
+        stack.enter_context(engine.network(other, OWNER))
+        abandoned = ExitStack()
+        abandoned.enter_context(engine.network(left, OWNER))
+        abandoned.enter_context(engine.host(left, left.hosts[0], OWNER)).start()
+
+        engine.remove([left.name])
+
+        assert left.name not in engine.owners()
+        assert other.name in engine.owners()
+        # What is gone already is no error to whoever still holds it.
+        abandoned.close()
+
+
+def test_removing_what_is_not_there_does_nothing(engine: Engine) -> None:
+    engine.remove(["no-such-job"])
