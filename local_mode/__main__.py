@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import signal
 import sys
 
@@ -12,13 +14,23 @@ def main(arguments: list[str] | None = None) -> int:
     4 stopped, 5 ran past its time, 6 refused by --strict, 130 interrupted."""
     # Until a run listens for it, Ctrl-C simply ends this process: nothing has been started.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that knows no “·” must not end a job.
+            stream.reconfigure(errors="replace")
     asked = _parser().parse_args(arguments)
     # Here and not above: --help answers before pydantic and docker-py are loaded.
     from local_mode import commands  # noqa: PLC0415
     from training_job.errors import HomeportError  # noqa: PLC0415
 
     try:
-        return commands.run(asked)
+        code = commands.run(asked)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever read has read enough: homeport-local plan JOB | head -1
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except HomeportError as error:
         print(f"homeport-local: {error}", file=sys.stderr)
         return error.exit_code

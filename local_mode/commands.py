@@ -52,7 +52,7 @@ def _plan(asked: argparse.Namespace) -> int:
 
 
 def _doctor(_asked: argparse.Namespace) -> int:
-    place = read_place(Path.cwd(), os.environ)
+    place = read_place(_here(), os.environ)
     engine = DockerEngine.connect()
 
     def there(reference: str) -> bool:
@@ -68,7 +68,7 @@ def _doctor(_asked: argparse.Namespace) -> int:
 
 def _read(asked: argparse.Namespace) -> tuple[TrainingJob, Place]:
     """The job and the place; the place first, for the region that the job's hyperparameters name."""
-    place = read_place(Path.cwd(), os.environ, Path(asked.runs) if asked.runs else None)
+    place = read_place(_here(), os.environ, Path(asked.runs) if asked.runs else None)
     changes = Changes(
         settings=tuple(asked.set),
         name=asked.name,
@@ -76,6 +76,13 @@ def _read(asked: argparse.Namespace) -> tuple[TrainingJob, Place]:
         instance_count=asked.instance_count,
     )
     return read_job(Path(asked.job), now=datetime.now(), region=place.region, changes=changes), place
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise JobRefused("this folder", [Fault("", "is gone; go to one that is there")]) from None
 
 
 def _options(asked: argparse.Namespace) -> Options:

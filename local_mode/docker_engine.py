@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ContextDecorator, contextmanager, suppress
 from pathlib import Path
@@ -24,13 +23,14 @@ from urllib3.exceptions import HTTPError
 
 from local_mode.engine import Ended, Host, Image
 from local_mode.engine_address import find_engine
+from local_mode.engine_log import Entry, entries, lines, unseen
 from local_mode.machine import Machine, find_gpus
 from local_mode.plan import JOB_LABEL, VOLUMES, HostPlan, RunPlan
 from training_job.errors import ImageCannotTrain, ImageNotFound, MachineCannot, NoEngine
 
 OWNER_LABEL = "homeport.owner"
-_FRAME = struct.Struct(">BxxxL")
 _READ_SIZE = 1 << 16
+_TAIL = 100
 _STACK_BYTES = 64 << 20
 
 
@@ -217,8 +217,25 @@ class _Container:
             raise _cannot_start(self._host, error) from None
 
     def log(self) -> Iterator[bytes]:
-        with _told(), self._stream("logs", {"follow": 1, "stdout": 1, "stderr": 1}) as response:
-            yield from lines(response.raw.stream(_READ_SIZE, decode_content=True))
+        return lines(self._logged())
+
+    def _logged(self) -> Iterator[Entry]:
+        """Every entry. Engines before 23 end a followed log before its last, unfinished line is written, so what the
+        log holds once the container has ended is compared with what was seen."""
+        last = None
+        for entry in self._entries(follow=1):
+            last = entry
+            yield entry
+        self.wait()
+        rest = unseen(last, list(self._entries(tail=_TAIL)))
+        if rest is None:
+            rest = unseen(last, list(self._entries())) or ()
+        yield from rest
+
+    def _entries(self, **wanted: int) -> Iterator[Entry]:
+        asked: dict[str, str | int] = {"stdout": 1, "stderr": 1, "timestamps": 1, **wanted}
+        with _told(), self._stream("logs", asked) as response:
+            yield from entries(response.raw.stream(_READ_SIZE, decode_content=True))
 
     @_told()
     def wait(self) -> Ended:
@@ -245,37 +262,6 @@ class _Container:
         response = self._api.get(url, params=wanted, stream=True, timeout=None)
         response.raise_for_status()
         return response
-
-
-def lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Whole lines out of the engine's frames (API: ContainerAttach, stream format).
-
-    A frame holds part of a line where the line is longer than the engine's buffer, so each of stdout and stderr
-    collects its own; what is unfinished at the end is given as it is.
-    """
-    waiting = bytearray()
-    unfinished: dict[int, bytearray] = {}
-    for chunk in chunks:
-        waiting += chunk
-        start = 0
-        while len(waiting) - start >= _FRAME.size:
-            stream, length = _FRAME.unpack_from(waiting, start)
-            end = start + _FRAME.size + length
-            if end > len(waiting):
-                break
-            payload = bytes(waiting[start + _FRAME.size : end])
-            start = end
-            yield from _finished(unfinished.setdefault(stream, bytearray()), payload)
-        del waiting[:start]
-    yield from (bytes(rest) for rest in unfinished.values() if rest)
-
-
-def _finished(unfinished: bytearray, payload: bytes) -> Iterator[bytes]:
-    *whole, rest = payload.split(b"\n")
-    for line in whole:
-        yield bytes(unfinished) + line + b"\n"
-        unfinished.clear()
-    unfinished += rest
 
 
 def _labels(plan: RunPlan, owner: str) -> dict[str, str]:

@@ -141,7 +141,10 @@ def _packed(path: Path) -> Iterator[_Archive]:
 
 def _members(host: Host, path: str) -> Generator[tuple[tarfile.TarInfo, IO[bytes] | None], None, None]:
     """What is below a directory of a host, named from there, owned by root as everything in the cloud's archives."""
-    with closing(host.fetch(path)) as chunks, tarfile.open(fileobj=_Stream(chunks), mode="r|") as source:
+    with (
+        closing(host.fetch(path)) as chunks,
+        tarfile.open(fileobj=_Stream(chunks), mode="r|", bufsize=1 << 20) as source,
+    ):
         for member in source:
             _rebase(member, PurePosixPath(path).name)
             if member.name in ("", "."):

@@ -122,7 +122,7 @@ def _find(start: Path, environ: Mapping[str, str]) -> Path | None:
 
 def _parse(file: Path) -> _File:
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
         return _File.model_validate_json(json.dumps(tomllib.loads(text), default=str))
     except ValidationError as error:
         faults = []

@@ -53,27 +53,22 @@ class RunRecord:
     def line(self, host: str, line: bytes) -> None:
         """Keep a line of a host's log, as it came. Raises DiskFull."""
         rest = memoryview(line)
-        try:
+        with _room_for(self.directory, len(rest)):
             while rest:
                 rest = rest[self._logs[host].write(rest) :]
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise DiskFull(self.directory, len(rest), shutil.disk_usage(self.directory).free) from None
 
     def metric(self, point: MetricPoint) -> None:
-        """Keep a value."""
+        """Keep a value. Raises DiskFull."""
+        value = {
+            "MetricName": point.name,
+            "Value": point.value,
+            "Timestamp": point.timestamp.isoformat(),
+            "Host": point.host,
+        }
+        line = f"{json.dumps(value)}\n"
         if self._metrics:
-            json.dump(
-                {
-                    "MetricName": point.name,
-                    "Value": point.value,
-                    "Timestamp": point.timestamp.isoformat(),
-                    "Host": point.host,
-                },
-                self._metrics,
-            )
-            self._metrics.write("\n")
+            with _room_for(self.directory, len(line)):
+                self._metrics.write(line)
 
     def describe(self, answer: Mapping[str, Any]) -> None:
         """Write how it ended."""
@@ -88,8 +83,21 @@ class RunRecord:
 
     def _write(self, name: str, content: Any) -> None:
         part = self.directory / f".{name}.part"
-        part.write_text(f"{json.dumps(content, indent=2)}\n", encoding="utf-8")
+        text = f"{json.dumps(content, indent=2)}\n"
+        with _room_for(self.directory, len(text)):
+            part.write_text(text, encoding="utf-8")
         part.replace(self.directory / name)
+
+
+@contextmanager
+def _room_for(directory: Path, size: int) -> Iterator[None]:
+    """A full disk, met while `size` bytes are written, as DiskFull."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFull(directory, size, shutil.disk_usage(directory).free) from None
 
 
 @contextmanager

@@ -144,16 +144,6 @@ def test_a_metric_whose_regex_was_dropped_is_told(tmp_path: Path) -> None:
     assert "  loss: its regex was dropped: it could not decide a line in time" in stream.getvalue().splitlines()
 
 
-@pytest.mark.xfail(reason="local_mode/console.py:_write: a follower dies of it, and the job with it")
-def test_a_terminal_that_cannot_show_a_character_is_no_error() -> None:
-    shown = io.BytesIO()
-    watcher = Console("job.toml", LAPTOP, io.TextIOWrapper(shown, encoding="latin-1"))
-
-    watcher.line("algo-1", "90 % of 模型\n".encode())
-
-    assert b"90 % of" in shown.getvalue()
-
-
 def test_a_reader_that_goes_away_is_no_error() -> None:
     reader, writer = os.pipe()
     os.close(reader)

@@ -5,13 +5,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from local_mode.docker_engine import lines
+from local_mode import engine_log
+from local_mode.engine_log import Entry, unseen
 
 STDOUT, STDERR = 1, 2
+STAMP = b"2026-11-21T10:15:30.123456789Z"
 
 
-def frame(payload: bytes, stream: int = STDOUT) -> bytes:
+def frame(text: bytes, stream: int = STDOUT) -> bytes:
+    payload = STAMP + b" " + text
     return struct.pack(">BxxxL", stream, len(payload)) + payload
+
+
+def lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    return engine_log.lines(engine_log.entries(chunks))
 
 
 def cut(text: bytes, size: int) -> Iterator[bytes]:
@@ -65,3 +72,24 @@ def test_a_burst_loses_nothing() -> None:
 
 def test_a_frame_that_never_ends_is_dropped_with_its_connection() -> None:
     assert list(lines(iter([frame(b"a\n"), frame(b"half a frame")[:-3]]))) == [b"a\n"]
+
+
+A, B, C = (Entry(STDOUT, b"%d" % number, b"same\n") for number in range(3))
+
+
+@pytest.mark.parametrize(
+    ("last", "tail", "found"),
+    [
+        (None, [], []),
+        (None, [A, B], [A, B]),
+        (B, [A, B], []),
+        (A, [A, B, C], [B, C]),
+        (A, [B, C], None),
+        (A, [], None),
+        (B, [A, B, B, C], [C]),
+    ],
+)
+def test_what_was_not_seen_is_what_follows_the_last_that_was(
+    last: Entry | None, tail: list[Entry], found: list[Entry] | None
+) -> None:
+    assert unseen(last, tail) == found

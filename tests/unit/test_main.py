@@ -311,7 +311,6 @@ def test_help_needs_neither_pydantic_nor_docker() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.xfail(reason="local_mode/commands.py: plan and doctor print without a thought for the stream")
 @pytest.mark.parametrize("arguments", [["plan", "job.toml"], ["doctor"]])
 @pytest.mark.usefixtures("engine")
 def test_a_reader_that_goes_away_is_no_error(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
@@ -323,7 +322,6 @@ def test_a_reader_that_goes_away_is_no_error(monkeypatch: pytest.MonkeyPatch, ar
         assert main(arguments) == 0
 
 
-@pytest.mark.xfail(reason="local_mode/commands.py: plan and doctor print without a thought for the stream")
 @pytest.mark.usefixtures("engine")
 def test_a_terminal_that_cannot_show_a_character_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
@@ -331,7 +329,6 @@ def test_a_terminal_that_cannot_show_a_character_is_no_error(monkeypatch: pytest
     assert main(["plan", "job.toml"]) == 0
 
 
-@pytest.mark.xfail(reason="local_mode/commands.py: Path.cwd()", raises=FileNotFoundError)
 def test_a_folder_that_was_removed_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "gone").mkdir()
     monkeypatch.chdir(folder / "gone")

@@ -80,7 +80,6 @@ def test_a_file_may_be_named(tmp_path: Path) -> None:
     assert read_place(tmp_path, {"HOMEPORT_FILE": "other.toml"}).region == "eu-west-1"
 
 
-@pytest.mark.xfail(reason="local_mode/place.py:125: read as utf-8, not utf-8-sig", raises=JobRefused)
 def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
     (tmp_path / "homeport.toml").write_text(FILE, encoding="utf-8-sig")
 

@@ -137,7 +137,6 @@ def test_a_disk_that_fills_under_a_log_is_told(tmp_path: Path) -> None:
             record.line("algo-1", b"line\n")
 
 
-@pytest.mark.xfail(reason="local_mode/records.py: only line() tells a full disk as one", raises=OSError)
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
 def test_a_disk_that_fills_under_the_metrics_is_told(tmp_path: Path) -> None:
     plan = a_plan(tmp_path)
