@@ -26,17 +26,17 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         code = commands.run(asked)
         sys.stdout.flush()
-        return code
     except BrokenPipeError:
         # Whoever read has read enough: homeport-local plan JOB | head -1
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        code = 0
     except HomeportError as error:
         print(f"homeport-local: {error}", file=sys.stderr)
-        return error.exit_code
+        code = error.exit_code
     except KeyboardInterrupt:
         print("homeport-local: interrupted; what the run had started was removed", file=sys.stderr)
-        return 130
+        code = 130
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:

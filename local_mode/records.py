@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from local_mode.plan import RunPlan
 from training_job.errors import DiskFull, Fault, JobRefused, MachineCannot
@@ -30,7 +30,7 @@ class RunRecord:
         self.directory = directory
         self.began = False
         self._logs: dict[str, FileIO] = {}
-        self._metrics: IO[str] | None = None
+        self._metrics: FileIO | None = None
 
     @property
     def owner(self) -> str:
@@ -48,14 +48,11 @@ class RunRecord:
             host.host: (self.directory / "logs" / f"{host.host}.log").open("wb", buffering=0)
             for host in plan.hosts
         }
-        self._metrics = (self.directory / "metrics.jsonl").open("w", encoding="utf-8", buffering=1)
+        self._metrics = (self.directory / "metrics.jsonl").open("wb", buffering=0)
 
     def line(self, host: str, line: bytes) -> None:
         """Keep a line of a host's log, as it came. Raises DiskFull."""
-        rest = memoryview(line)
-        with _room_for(self.directory, len(rest)):
-            while rest:
-                rest = rest[self._logs[host].write(rest) :]
+        self._append(self._logs[host], line)
 
     def metric(self, point: MetricPoint) -> None:
         """Keep a value. Raises DiskFull."""
@@ -65,10 +62,8 @@ class RunRecord:
             "Timestamp": point.timestamp.isoformat(),
             "Host": point.host,
         }
-        line = f"{json.dumps(value)}\n"
         if self._metrics:
-            with _room_for(self.directory, len(line)):
-                self._metrics.write(line)
+            self._append(self._metrics, f"{json.dumps(value)}\n".encode())
 
     def describe(self, answer: Mapping[str, Any]) -> None:
         """Write how it ended."""
@@ -80,6 +75,12 @@ class RunRecord:
             log.close()
         if self._metrics:
             self._metrics.close()
+
+    def _append(self, file: FileIO, line: bytes) -> None:
+        rest = memoryview(line)
+        with _room_for(self.directory, len(rest)):
+            while rest:
+                rest = rest[file.write(rest) :]
 
     def _write(self, name: str, content: Any) -> None:
         part = self.directory / f".{name}.part"

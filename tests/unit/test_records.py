@@ -141,7 +141,7 @@ def test_a_disk_that_fills_under_a_log_is_told(tmp_path: Path) -> None:
 def test_a_disk_that_fills_under_the_metrics_is_told(tmp_path: Path) -> None:
     plan = a_plan(tmp_path)
 
-    with run_record(plan) as record, Path("/dev/full").open("w", buffering=1) as full:
+    with run_record(plan) as record, Path("/dev/full").open("wb", buffering=0) as full:
         record.begin(plan)
         record._metrics = full
 
