@@ -8,6 +8,8 @@ main() {
     give_up "Homeport needs python3, 3.11 or newer; found: $(python3 --version 2>&1 || true). Install one and try again."
   [ -x .venv/bin/pip ] || make_venv
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$(IFS=,; echo "$*")]"
+  # Where PYTHONDONTWRITEBYTECODE is set, every command would compile every module again.
+  .venv/bin/python -m compileall -q local_mode training_job
 }
 
 make_venv() {

@@ -37,9 +37,12 @@ class RunRecord:
         """What tells a later run whether this one still lives: the computer, and the lock it holds."""
         return f"{socket.gethostname()}:{self.directory / _LOCK}"
 
-    def begin(self, plan: RunPlan) -> None:
-        """Write the request and the plan. From here on the folder stays, however the job ends."""
+    def keep(self) -> None:
+        """The job has begun: from here on the folder stays, however it ends."""
         self.began = True
+
+    def write(self, plan: RunPlan) -> None:
+        """Write the request and the plan, and open what its hosts' lines go into."""
         self._write("request.json", masked(plan.job.request()))
         self._write("plan.json", masked(plan.to_json()))
         (self.directory / "logs").mkdir()

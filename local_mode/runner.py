@@ -80,10 +80,24 @@ class _Run:
     transitions: list[Transition] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
+    followers: list[threading.Thread] = field(default_factory=list)
+
     def enter(self, status: str) -> None:
-        self.transitions.append(Transition(status, _now()))
         with self.lock:
+            self.transitions.append(Transition(status, _now()))
             self.watcher.status(status)
+
+    def has_started(self) -> None:
+        """The first host runs: the job is training."""
+        with self.lock:
+            if self.transitions[-1].status != "Training":
+                self.transitions.append(Transition("Training", _now()))
+                self.watcher.status("Training")
+
+    def follow(self, name: str, host: Host) -> None:
+        follower = threading.Thread(target=_follow, args=(self, name, host), daemon=True)
+        self.followers.append(follower)
+        follower.start()
 
 
 def run_plan(plan: RunPlan, engine: Engine, watcher: Watcher, events: Events) -> RunResult:
@@ -100,8 +114,8 @@ def run_plan(plan: RunPlan, engine: Engine, watcher: Watcher, events: Events) ->
         run.enter("Starting")
         try:
             with ExitStack() as stack:
-                hosts = _make_hosts(run, engine, stack)
-                supervision = _train(run, hosts)
+                hosts = _start_hosts(run, engine, stack)
+                supervision = _supervise(run, hosts)
                 if supervision.cause == "exited":
                     run.enter("Uploading")
                 artifacts = collect(hosts, record.directory / "output")
@@ -111,37 +125,36 @@ def run_plan(plan: RunPlan, engine: Engine, watcher: Watcher, events: Events) ->
         return _finish(run, supervision.exits, supervision, artifacts, began)
 
 
-def _make_hosts(run: _Run, engine: Engine, stack: ExitStack) -> dict[str, Host]:
-    """The job's network and its containers, filled but not started."""
-    plan, owner = run.plan, run.record.owner
+def _start_hosts(run: _Run, engine: Engine, stack: ExitStack) -> dict[str, Host]:
+    """The job's network, and on it every host made, filled, started and followed; none waits for another."""
+    plan, record = run.plan, run.record
     source = packed_source(plan.source) if plan.source else None
-    stack.enter_context(engine.network(plan, owner))
+    stack.enter_context(engine.network(plan, record.owner))
     entered: list[AbstractContextManager[Host]] = []
     # Removed side by side too: eight containers one after another take seconds.
     stack.callback(lambda: _all_at_once(entered, lambda context: context.__exit__(None, None, None)))
+    if not run.events.empty():
+        raise Interrupted
+    record.write(plan)
 
-    def make(host: HostPlan) -> Host:
-        context = engine.host(plan, host, owner)
+    def start(host: HostPlan) -> Host:
+        context = engine.host(plan, host, record.owner)
         made = context.__enter__()
         entered.append(context)
         made.put(host_archive(host, source))
+        made.start()
+        run.has_started()
+        run.follow(host.host, made)
         return made
 
-    made = _all_at_once(plan.hosts, make)
-    return {host.host: container for host, container in zip(plan.hosts, made, strict=True)}
+    started = _all_at_once(plan.hosts, start)
+    record.keep()
+    return {host.host: container for host, container in zip(plan.hosts, started, strict=True)}
 
 
-def _train(run: _Run, hosts: Mapping[str, Host]) -> Supervision:
-    """Start every host, follow all of them, and do as supervision says until none runs."""
-    if not run.events.empty():
-        raise Interrupted
-    _all_at_once(list(hosts.values()), lambda host: host.start())
-    run.record.begin(run.plan)
-    run.enter("Training")
+def _supervise(run: _Run, hosts: Mapping[str, Host]) -> Supervision:
+    """Do as supervision says until no host runs."""
     supervision = Supervision(hosts, started=monotonic(), max_run=run.plan.max_run)
-    followers = [threading.Thread(target=_follow, args=(run, name, host), daemon=True) for name, host in hosts.items()]
-    for follower in followers:
-        follower.start()
     while supervision.running:
         event = _next(run.events, supervision.deadline)
         if isinstance(event, FollowerFailed):
@@ -154,7 +167,7 @@ def _train(run: _Run, hosts: Mapping[str, Host]) -> Supervision:
             with run.lock:
                 run.watcher.signalled(signal)
             _send(signal, hosts)
-    for follower in followers:
+    for follower in run.followers:
         follower.join()
     return supervision
 

@@ -62,17 +62,14 @@ def test_a_job_of_one_host_goes_its_way(run: Run, notes: Notes) -> None:
     assert (result.outcome.status, result.outcome.exit_code) == ("Completed", 0)
 
 
-def test_every_host_is_made_and_filled_before_one_is_started(run: Run) -> None:
+def test_every_host_is_filled_before_it_is_started(run: Run) -> None:
     engine = FakeEngine()
 
     run(engine, a_job(hosts=8))
 
-    first_start = engine.events.index("start algo-1")
-    started = [event for event in engine.events if event.startswith("start")]
-    filled = [event for event in engine.events[: min(map(engine.events.index, started))] if event.startswith("put")]
-    assert (len(started), len(filled)) == (8, 8)
-    assert first_start < engine.events.index("-network") == len(engine.events) - 2
-    assert engine.left == []
+    for number in range(1, 9):
+        put, start = engine.events.index(f"put algo-{number}"), engine.events.index(f"start algo-{number}")
+        assert engine.events.index("+network") < put < start
 
 
 def test_a_host_that_cannot_be_made_undoes_all_that_was(run: Run, tmp_path: Path) -> None:
@@ -81,12 +78,14 @@ def test_a_host_that_cannot_be_made_undoes_all_that_was(run: Run, tmp_path: Path
     with pytest.raises(MachineCannot, match="no room for algo-2"):
         run(engine, a_job(hosts=2))
 
-    assert engine.events == ["+network", "+algo-1", "put algo-1", "-algo-1", "-network", "remove job-1"]
+    assert engine.events[:3] == ["+network", "+algo-1", "put algo-1"]
+    assert engine.events[-3:] == ["-algo-1", "-network", "remove job-1"]
+    assert "start algo-2" not in engine.events
     assert engine.left == []
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_host_that_refuses_to_start_undoes_all_that_was(run: Run, tmp_path: Path, notes: Notes) -> None:
+def test_a_host_that_refuses_to_start_undoes_all_that_was(run: Run, tmp_path: Path) -> None:
     engine = FakeEngine({"algo-2": Script(refuses_to_start=ImageCannotTrain("i", "no train"))})
 
     with pytest.raises(ImageCannotTrain, match="the container cannot start: no train"):
@@ -97,7 +96,6 @@ def test_a_host_that_refuses_to_start_undoes_all_that_was(run: Run, tmp_path: Pa
     assert engine.events[-2:] == ["-network", "remove job-1"]
     assert engine.left == []
     assert list(tmp_path.iterdir()) == []
-    assert notes.statuses == ["Starting"]
 
 
 def test_the_first_failing_host_ends_the_others_and_is_named(run: Run, notes: Notes) -> None:
