@@ -45,7 +45,8 @@ class Console:
         self._say(f"{plan.name} · {groups} · {plan.image} {image.digest[:15]}")
         for mount in plan.hosts[0].mounts:
             access = "read-only" if mount.read_only else "read and write"
-            self._say(f"  {mount.target.rpartition('/')[2]:<12} {mount.source} as {mount.stands_for}, {access}")
+            channel = mount.target.rpartition("/")[2]
+            self._say(f"  {channel:<12} {_near(mount.source)} as {mount.stands_for}, {access}")
         if share := describe_gpus([host.gpus for host in plan.hosts], self._machine):
             self._say(f"  {'GPUs':<12} {share}")
         kinds = Counter(entry.kind for entry in plan.ledger)
@@ -170,7 +171,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _near(path: os.PathLike[str]) -> str:
+def _near(path: str | os.PathLike[str]) -> str:
     """A path from here, where that is shorter."""
     relative = os.path.relpath(path)
     return relative if len(relative) < len(str(path)) else str(path)

@@ -59,7 +59,7 @@ def test_a_run_is_told_from_its_plan_to_its_bill(tmp_path: Path, monkeypatch: py
     size = (tmp_path / "runs/job-1/output/model.tar.gz").stat().st_size / 1e6
     assert lines == [
         "job-1 · ml.p3.2xlarge × 2 · homeport/tensorflow:cpu sha256:00000000",
-        f"  train        {tmp_path}/data/by-id/train as fsx:/fsx/train, read-only",
+        "  train        data/by-id/train as fsx:/fsx/train, read-only",
         "  GPUs         1 virtual: no GPU here, 1 CPU rank a host; as many ranks as you like with --virtual-gpus N",
         "  differs      2 emulated, 1 recorded: homeport-local plan job.toml",
         "Starting · Training",
