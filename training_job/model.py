@@ -1,5 +1,7 @@
 """A training job as one frozen value: CreateTrainingJob's request, its names, limits and patterns.
 
+The request is one tree and stays one module, though a long one; what speaks of other services is in other_services.
+
 Limits and patterns: botocore 1.44.5, sagemaker/2017-07-24, the shapes of the same names; a contract test compares
 every one. Three things are ours, because a place fills them in: RoleArn and OutputDataConfig may be missing, and a
 DataSource may be a directory (`FileDataSource`, the word of the SageMaker SDK's local mode) or a file system by the
