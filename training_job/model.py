@@ -133,8 +133,9 @@ class NamedFileSystem(Words):
 
 
 class FileDataSource(Words):
-    """Ours: a directory of this machine (sagemaker 2.257.7, local/entities.py speaks the same word)."""
+    """Ours: a directory of this machine (sagemaker 2.257.7, local/entities.py speaks the same words)."""
 
+    file_data_distribution_type: Literal["FullyReplicated"] | None = None
     file_uri: Annotated[str, limits(8, None, r"file:///.*")]
 
 
