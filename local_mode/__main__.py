@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import io
 import os
 import signal
@@ -19,10 +20,13 @@ def main(arguments: list[str] | None = None) -> int:
             # A terminal that knows no “·” must not end a job.
             stream.reconfigure(errors="replace")
     asked = _parser().parse_args(arguments)
-    # Here and not above: --help answers before pydantic and docker-py are loaded.
+    # Here and not above: --help answers before pydantic and docker-py are loaded. What they load stays, so looking for
+    # garbage among it meanwhile is a lost fiftieth of a start.
+    gc.disable()
     from local_mode import commands  # noqa: PLC0415
     from training_job.errors import HomeportError  # noqa: PLC0415
 
+    gc.enable()
     try:
         code = commands.run(asked)
         sys.stdout.flush()

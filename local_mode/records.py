@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
@@ -37,21 +37,18 @@ class RunRecord:
         """What tells a later run whether this one still lives: the computer, and the lock it holds."""
         return f"{socket.gethostname()}:{self.directory / _LOCK}"
 
-    def keep(self) -> None:
-        """The job has begun: from here on the folder stays, however it ends."""
-        self.began = True
+    def open(self, hosts: Iterable[str]) -> None:
+        """Open what the hosts' lines and the metrics go into."""
+        (self.directory / "logs").mkdir()
+        # Unbuffered: whoever looks in from another terminal sees every line at once.
+        self._logs = {host: (self.directory / "logs" / f"{host}.log").open("wb", buffering=0) for host in hosts}
+        self._metrics = (self.directory / "metrics.jsonl").open("wb", buffering=0)
 
-    def write(self, plan: RunPlan) -> None:
-        """Write the request and the plan, and open what its hosts' lines go into."""
+    def keep(self, plan: RunPlan) -> None:
+        """Write the request and the plan: the job has begun, and its folder stays, however it ends."""
+        self.began = True
         self._write("request.json", masked(plan.job.request()))
         self._write("plan.json", masked(plan.to_json()))
-        (self.directory / "logs").mkdir()
-        self._logs = {
-            # Unbuffered: whoever looks in from another terminal sees every line at once.
-            host.host: (self.directory / "logs" / f"{host.host}.log").open("wb", buffering=0)
-            for host in plan.hosts
-        }
-        self._metrics = (self.directory / "metrics.jsonl").open("wb", buffering=0)
 
     def line(self, host: str, line: bytes) -> None:
         """Keep a line of a host's log, as it came. Raises DiskFull."""

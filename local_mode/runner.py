@@ -135,7 +135,7 @@ def _start_hosts(run: _Run, engine: Engine, stack: ExitStack) -> dict[str, Host]
     stack.callback(lambda: _all_at_once(entered, lambda context: context.__exit__(None, None, None)))
     if not run.events.empty():
         raise Interrupted
-    record.write(plan)
+    record.open(host.host for host in plan.hosts)
 
     def start(host: HostPlan) -> Host:
         context = engine.host(plan, host, record.owner)
@@ -148,7 +148,7 @@ def _start_hosts(run: _Run, engine: Engine, stack: ExitStack) -> dict[str, Host]
         return made
 
     started = _all_at_once(plan.hosts, start)
-    record.keep()
+    record.keep(plan)
     return {host.host: container for host, container in zip(plan.hosts, started, strict=True)}
 
 

@@ -10,10 +10,12 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-
-import regex
+from typing import TYPE_CHECKING
 
 from training_job.model import MetricDefinition
+
+if TYPE_CHECKING:
+    import regex
 
 _SECONDS_PER_LINE = 0.25
 
@@ -32,7 +34,7 @@ class Metrics:
     """The metrics of one job, read line by line."""
 
     def __init__(self, definitions: Iterable[MetricDefinition]) -> None:
-        self._patterns = [(definition.name, regex.compile(definition.regex)) for definition in definitions]
+        self._patterns = [(definition.name, _compiled(definition.regex)) for definition in definitions]
         self.final: dict[str, MetricPoint] = {}
         self.too_slow: set[str] = set()
 
@@ -61,10 +63,21 @@ class Metrics:
 def pattern_fault(pattern: str) -> str | None:
     """Why `pattern` is no usable regular expression, or None."""
     try:
-        compiled = regex.compile(pattern)
-    except regex.error as error:
+        compiled = _compiled(pattern)
+    except ValueError as error:
         return f"{pattern!r} is no regular expression: {error}"
     return None if compiled.groups else f"{pattern!r} has no group: the value is what the first (…) matches"
+
+
+def _compiled(pattern: str) -> regex.Pattern[str]:
+    """A pattern ready to be searched for. Raises ValueError."""
+    # Here, as it takes a fiftieth of a start, and most short jobs define no metrics.
+    import regex  # noqa: PLC0415
+
+    try:
+        return regex.compile(pattern)
+    except regex.error as error:
+        raise ValueError(str(error)) from None
 
 
 def _number(text: str | None) -> float | None:

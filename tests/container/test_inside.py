@@ -189,7 +189,7 @@ def test_a_person_who_is_not_root_owns_what_a_root_container_wrote(shell: Shell)
     os.chown(runs, nobody, nobody)
     job = shell.job("echo w > /opt/ml/model/w; chmod 600 /opt/ml/model/w")
     program = (
-        "import os, sys; from local_mode.__main__ import main; import local_mode.commands; "
+        "import encodings.utf_8_sig, os, sys; from local_mode.__main__ import main; import local_mode.commands; "
         f"os.setgroups([os.stat('/var/run/docker.sock').st_gid]); os.setuid({nobody}); "
         f"sys.exit(main(['train', {str(job)!r}, '--runs', {str(runs)!r}, '--name', 'theirs']))"
     )

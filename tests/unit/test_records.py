@@ -32,8 +32,8 @@ def test_a_run_leaves_its_request_its_plan_its_logs_and_its_metrics(tmp_path: Pa
     plan = a_plan(tmp_path, a_job(hosts=2))
 
     with run_record(plan) as record:
-        record.write(plan)
-        record.keep()
+        record.open(host.host for host in plan.hosts)
+        record.keep(plan)
         record.line("algo-1", b"one\n")
         record.line("algo-2", b"\xff\r\n")
         record.line("algo-1", b"no end")
@@ -66,8 +66,8 @@ def test_a_line_can_be_read_as_soon_as_it_is_kept(tmp_path: Path) -> None:
     plan = a_plan(tmp_path)
 
     with run_record(plan) as record:
-        record.write(plan)
-        record.keep()
+        record.open(host.host for host in plan.hosts)
+        record.keep(plan)
         record.line("algo-1", b"first\n")
 
         assert (record.directory / "logs/algo-1.log").read_bytes() == b"first\n"
@@ -95,8 +95,8 @@ def test_a_job_that_began_keeps_its_folder_however_it_ends(tmp_path: Path) -> No
     plan = a_plan(tmp_path)
 
     with suppress(RuntimeError), run_record(plan) as record:
-        record.write(plan)
-        record.keep()
+        record.open(host.host for host in plan.hosts)
+        record.keep(plan)
         raise RuntimeError
 
     assert (tmp_path / "runs/job-1/request.json").is_file()
@@ -133,8 +133,8 @@ def test_a_disk_that_fills_under_a_log_is_told(tmp_path: Path) -> None:
     plan = a_plan(tmp_path)
 
     with run_record(plan) as record, Path("/dev/full").open("wb", buffering=0) as full:
-        record.write(plan)
-        record.keep()
+        record.open(host.host for host in plan.hosts)
+        record.keep(plan)
         record._logs["algo-1"] = full
 
         with pytest.raises(DiskFull):
@@ -146,8 +146,8 @@ def test_a_disk_that_fills_under_the_metrics_is_told(tmp_path: Path) -> None:
     plan = a_plan(tmp_path)
 
     with run_record(plan) as record, Path("/dev/full").open("wb", buffering=0) as full:
-        record.write(plan)
-        record.keep()
+        record.open(host.host for host in plan.hosts)
+        record.keep(plan)
         record._metrics = full
 
         with pytest.raises(DiskFull):
@@ -173,8 +173,8 @@ def test_no_secret_is_written_into_a_runs_folder(tmp_path: Path) -> None:
     plan = a_plan(tmp_path, a_job(HyperParameters={"api_key": "s3cr3t"}, Environment={"HF_TOKEN": "s3cr3t"}))
 
     with run_record(plan) as record:
-        record.write(plan)
-        record.keep()
+        record.open(host.host for host in plan.hosts)
+        record.keep(plan)
         record.describe(plan.job.request())
 
     written = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
