@@ -14,6 +14,9 @@ from docker import APIClient
 
 from tests.container.conftest import SHELL, Shell, printed, wait_for
 
+# As in the cloud, a name may not resolve at once.
+BOTH_RESOLVE = "until [ $(getent hosts algo-1 algo-2 | wc -l) = 2 ]; do sleep 0.05; done"
+
 
 def test_the_tree_is_sagemakers(shell: Shell) -> None:
     ran = shell.train(shell.job("cd /opt/ml; find . -printf '%M %U %p\\n' | sort -k3; pwd; tty; id -u"))
@@ -38,7 +41,10 @@ def test_the_tree_is_sagemakers(shell: Shell) -> None:
 
 
 def test_hosts_find_each_other_by_name_and_are_called_as_in_ec2(shell: Shell) -> None:
-    ran = shell.train(shell.job("getent hosts algo-1 algo-2 | wc -l; hostname; ls /sys/class/net | xargs", hosts=2))
+    more = '[inputs]\nseen = { uri = "fsx://training-data", access = "rw" }'
+    stay = "cd /opt/ml/input/data/seen; touch $HOST; until [ -e algo-1 -a -e algo-2 ]; do sleep 0.05; done"
+    script = f"{BOTH_RESOLVE}; getent hosts algo-1 algo-2 | wc -l; hostname; ls /sys/class/net | xargs; {stay}"
+    ran = shell.train(shell.job(script, hosts=2, more=more))
 
     assert ran.log("algo-1").splitlines() == ["2", "ip-10-0-1-10.us-west-2.compute.internal", "eth0 lo"]
     assert ran.log("algo-2").splitlines()[1] == "ip-10-0-1-11.us-west-2.compute.internal"
@@ -101,9 +107,7 @@ def test_a_file_system_is_live_between_hosts(shell: Shell, uri: str) -> None:
 
 
 def test_an_isolated_job_has_an_internal_network_and_its_peers(shell: Shell, api: APIClient) -> None:
-    script = (
-        "getent hosts algo-2 >/dev/null && echo peer; while [ ! -e /opt/ml/input/data/sync/go ]; do sleep 0.1; done"
-    )
+    script = f"{BOTH_RESOLVE}; echo peer; while [ ! -e /opt/ml/input/data/sync/go ]; do sleep 0.1; done"
     more = 'enable_network_isolation = true\n[inputs]\nsync = "fsx://training-data"'
     name, process = shell.begin(shell.job(script, hosts=2, more=more))
     wait_for(printed(shell.folder / "runs" / name, "peer"))
