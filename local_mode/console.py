@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TextIO
 
+from local_mode.buckets import Folder, find_bucket
 from local_mode.engine import Image
 from local_mode.machine import Machine
 from local_mode.place import Place
@@ -158,9 +159,13 @@ def doctor_text(machine: Machine, place: Place, images: Iterable[tuple[str, bool
     for name, system in place.file_systems.items():
         path = place.path(system.path)
         lines.append(f"file system  {name}: {path}{'' if path.is_dir() else ' (not there)'}")
-    for name, bucket in place.buckets.items():
-        path = place.path(bucket.path)
-        lines.append(f"bucket       {name}: {path}{'' if path.is_dir() else ' (not there)'}")
+    for name in place.buckets:
+        bucket = find_bucket(name, place)
+        if isinstance(bucket, Folder):
+            lines.append(f"bucket       {name}: {bucket.path}{'' if bucket.path.is_dir() else ' (not there)'}")
+        elif bucket:
+            lines.append(f"bucket       {name}: S3 at {bucket.url or bucket.region}")
+    lines.append(f"cache        {place.cache}, at most {place.cache_bytes / 1e9:g} GB")
     lines += [f"image        {name}{'' if there else ': not built; make image'}" for name, there in images]
     return "\n".join(lines)
 

@@ -6,10 +6,10 @@ import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from training_job.errors import Fault, JobRefused
 from training_job.faults import dotted, faults_of
@@ -17,6 +17,10 @@ from training_job.toml_text import line_of
 
 FILE = "homeport.toml"
 DEFAULT_REGION = "us-west-2"
+DEFAULT_CACHE = "~/.cache/homeport"
+DEFAULT_CACHE_GIGABYTES = 50.0
+
+Endpoint = Annotated[str, StringConstraints(pattern=r"^(aws|https?://[^/\s]+/?)$")]
 
 
 class _Table(BaseModel):
@@ -33,14 +37,32 @@ class FileSystem(_Table):
 
 
 class Bucket(_Table):
-    """A directory that stands for an S3 bucket."""
+    """A directory that stands for an S3 bucket, or the endpoint that has it: a URL, or `aws` for S3 itself."""
 
-    path: str
+    path: str | None = None
+    endpoint: Endpoint | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.path is None) == (self.endpoint is None):
+            raise ValueError("exactly one of path and endpoint must be given")
+        return self
+
+
+class _S3(_Table):
+    endpoint: Endpoint | None = None
+
+
+class _Cache(_Table):
+    path: str = DEFAULT_CACHE
+    gigabytes: Annotated[float, Field(gt=0)] = DEFAULT_CACHE_GIGABYTES
 
 
 class _Local(_Table):
     runs: str = "runs"
     code: str = "entrypoints"
+    s3: _S3 = Field(default_factory=_S3)
+    cache: _Cache = Field(default_factory=_Cache)
     file_systems: dict[str, FileSystem] = Field(default_factory=dict)
     buckets: dict[str, Bucket] = Field(default_factory=dict)
 
@@ -66,15 +88,13 @@ class Place:
     file: Path | None = None
     file_systems: Mapping[str, FileSystem] = field(default_factory=dict)
     buckets: Mapping[str, Bucket] = field(default_factory=dict)
+    endpoint: str | None = None
+    cache: Path = Path(DEFAULT_CACHE)
+    cache_bytes: int = int(DEFAULT_CACHE_GIGABYTES * 1e9)
 
     def path(self, relative: str) -> Path:
         """A path of homeport.toml, which starts from the file's own folder."""
         return _path(self.root, relative, self.source)
-
-    def inside(self, mapping: Bucket, key: str) -> Path | None:
-        """What a key of a mapped bucket is here; None for one that would lead out of the bucket's directory."""
-        parts = PurePosixPath(key).parts
-        return None if ".." in parts or key.startswith("/") else self.path(mapping.path).joinpath(*parts)
 
     @property
     def source(self) -> str:
@@ -85,7 +105,8 @@ class Place:
 def read_place(start: Path, environ: Mapping[str, str], runs: Path | None = None) -> Place:
     """The place described by HOMEPORT_FILE or the nearest homeport.toml at or above `start`; defaults where none is.
 
-    HOMEPORT_RUNS and HOMEPORT_REGION win over the file, `runs` (a flag) wins over both.
+    HOMEPORT_RUNS, HOMEPORT_REGION, HOMEPORT_CACHE and the SDKs' AWS_ENDPOINT_URL_S3 win over the file, `runs` (a flag)
+    wins over both. The cache goes below XDG_CACHE_HOME unless the file says where.
     """
     file = _find(start, environ)
     content = _parse(file) if file else _File()
@@ -100,7 +121,18 @@ def read_place(start: Path, environ: Mapping[str, str], runs: Path | None = None
         file=file,
         file_systems=content.local.file_systems,
         buckets=content.local.buckets,
+        endpoint=environ.get("AWS_ENDPOINT_URL_S3") or content.local.s3.endpoint,
+        cache=_cache(start, root, content.local.cache.path, environ, source),
+        cache_bytes=int(content.local.cache.gigabytes * 1e9),
     )
+
+
+def _cache(start: Path, root: Path, asked: str, environ: Mapping[str, str], source: str) -> Path:
+    if named := environ.get("HOMEPORT_CACHE"):
+        return _path(start, named, "HOMEPORT_CACHE")
+    if asked == DEFAULT_CACHE and (home := environ.get("XDG_CACHE_HOME")):
+        return _path(start, f"{home}/homeport", "XDG_CACHE_HOME")
+    return _path(root, asked, source)
 
 
 def _path(root: Path, relative: str, source: str) -> Path:

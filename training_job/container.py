@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from training_job.model import Channel, InstanceGroup, TrainingJob
+from training_job.model import Channel, InputMode, InstanceGroup, TrainingJob
 
 CONFIG_DIRECTORY = "/opt/ml/input/config"
 DATA_DIRECTORY = "/opt/ml/input/data"
@@ -96,7 +96,7 @@ def job_arn(job: TrainingJob, region: str) -> str:
     return f"arn:aws:sagemaker:{region}:{account}:training-job/{job.training_job_name}"
 
 
-def input_mode(job: TrainingJob, channel: Channel) -> str:
+def input_mode(job: TrainingJob, channel: Channel) -> InputMode:
     """The mode a channel is read in: its own, else the job's."""
     return channel.input_mode or job.algorithm_specification.training_input_mode
 

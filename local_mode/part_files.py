@@ -1,0 +1,74 @@
+"""Files that appear under their name only when they are whole, and what a killed process left of them.
+
+A file in the making is locked by its writer. The kernel drops the lock with the process, so a part that nobody holds
+is a remain, whoever finds it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO, cast
+
+from training_job.errors import DiskFull
+
+SUFFIX = ".homeport-part"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def written(path: Path, *, needed: int = 0, parts: Path | None = None) -> Iterator[IO[bytes]]:
+    """A file to write, which becomes `path` at the end and is gone where that is not reached.
+
+    The part lies beside `path`, or in `parts` on the same file system. Raises DiskFull, naming `needed` bytes.
+    """
+    folder = parts or path.parent
+    with no_room_told(path, needed):
+        folder.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=folder, prefix=".", suffix=SUFFIX, delete=False) as part:
+            made = Path(part.name)
+            try:
+                fcntl.flock(part, fcntl.LOCK_EX)
+                yield cast(IO[bytes], part)
+                part.flush()
+                made.chmod(0o644)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                made.replace(path)
+            finally:
+                made.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the parts anywhere below a folder that no process writes any more."""
+    for directory, _, names in os.walk(folder):
+        for name in names:
+            if name.endswith(SUFFIX):
+                _remove_unheld(Path(directory, name))
+
+
+@contextmanager
+def no_room_told(path: Path, needed: int) -> Iterator[None]:
+    """A full disk, met while `needed` bytes are written to `path`, as DiskFull."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        there = next(folder for folder in (path, *path.parents) if folder.exists())
+        raise DiskFull(path, needed, shutil.disk_usage(there).free) from None
+
+
+def _remove_unheld(part: Path) -> None:
+    try:
+        with part.open("rb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            part.unlink()
+    except OSError:
+        # Somebody writes it, or has just finished.
+        return
