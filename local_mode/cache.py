@@ -36,7 +36,7 @@ _FETCHERS = 16
 class Fetching(Protocol):
     """Who is told how a fetch goes; called from several threads."""
 
-    def begins(self, objects: int, size: int) -> None:
+    def fetching(self, objects: int, size: int) -> None:
         """So many objects of so many bytes are to be fetched."""
 
     def fetched(self, size: int) -> None:
@@ -131,7 +131,7 @@ class Cache:
         free = shutil.disk_usage(self._directory).free
         if needed > free:
             raise DiskFull(self._directory, needed, free)
-        told.begins(len(missing), sum(item.size for item in missing.values()))
+        told.fetching(len(missing), sum(item.size for item in missing.values()))
         failed = threading.Event()
         made: list[Path] = []
 
@@ -216,7 +216,7 @@ def _below(making: Path, entry: Entry) -> Path:
 
 
 def _link_files(making: Path, store: ObjectStore, entries: Sequence[Entry]) -> list[Entry]:
-    """Link what lies on this machine already; the rest, which is to be fetched: on another file system, or another's."""
+    """Link what lies on this machine already; the rest, which is to be fetched, as on another file system."""
     rest = []
     for entry in entries:
         file = store.file(entry.object)

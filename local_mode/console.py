@@ -7,7 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from local_mode.buckets import Folder, find_bucket
 from local_mode.engine import Image
@@ -18,6 +18,9 @@ from local_mode.records import masked
 from local_mode.runner import RunResult
 from local_mode.supervision import Signal
 from training_job import instance_types
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 # mpirun --tag-output as the toolkits rewrite it (sagemaker-training process.py:196-213), or as it comes.
 _RANK_TAG = re.compile(r"^\[\d+,(?:mpirank:)?(\d+)(?:,[^\]]*)?\]<std(?:out|err)>:")
@@ -32,11 +35,13 @@ class Console:
         self._machine = machine
         self._stream = stream
         self._mid_line = False
+        self._bar: tqdm[Any] | None = None
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._bar_ends()
         if error is not None:
             self._settle()
 
@@ -59,6 +64,32 @@ class Console:
     def swept(self, jobs: list[str]) -> None:
         """What an earlier run left, removed."""
         self._say(f"removed what killed runs had left: {', '.join(jobs)}")
+
+    def staged(self, channel: str, what: str) -> None:
+        """Which data a channel is, once it is ready."""
+        self._bar_ends()
+        self._say(f"  {channel:<12} {what}")
+
+    def fetching(self, objects: int, size: int) -> None:
+        """A bar on a terminal; nothing elsewhere."""
+        # A twentieth of a second to import, and most jobs fetch nothing.
+        from tqdm import tqdm  # noqa: PLC0415
+
+        self._settle()
+        self._bar = tqdm(
+            total=size,
+            desc=f"  fetching {objects:,} objects",
+            unit="B",
+            unit_scale=True,
+            file=self._stream,
+            leave=False,
+            disable=not self._stream.isatty(),
+        )
+
+    def fetched(self, size: int) -> None:
+        """The bar moves."""
+        if self._bar is not None:
+            self._bar.update(size)
 
     def status(self, status: str) -> None:
         """`Starting · Training` on one line; an end is told by `ends`."""
@@ -104,6 +135,11 @@ class Console:
             self._say(f"  output {_near(artifacts.output)}")
         for text in _bill(result.plan):
             self._say(text)
+
+    def _bar_ends(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
 
     def _settle(self) -> None:
         """End a line that was begun."""

@@ -25,7 +25,7 @@ from local_mode.engine import Ended, Host, Image
 from local_mode.engine_address import find_engine
 from local_mode.engine_log import Entry, entries, lines, unseen
 from local_mode.machine import Machine, find_gpus
-from local_mode.plan import JOB_LABEL, VOLUMES, HostPlan, RunPlan
+from local_mode.plan import JOB_LABEL, HostPlan, RunPlan
 from training_job.errors import ImageCannotTrain, ImageNotFound, MachineCannot, NoEngine
 
 OWNER_LABEL = "homeport.owner"
@@ -76,6 +76,7 @@ class DockerEngine:
             cores=int(found["NCPU"]),
             memory=int(found["MemTotal"]),
             gpus=find_gpus(),
+            same_kernel=self._address.startswith("unix:") and found.get("KernelVersion") == os.uname().release,
             rootless=any("rootless" in option for option in found.get("SecurityOptions") or ()),
             engine=f"{found.get('OperatingSystem')}, version {found.get('ServerVersion')} at {self._address}",
         )
@@ -164,7 +165,7 @@ class DockerEngine:
         """A host in the engine's words, which are spoken nowhere else."""
         labels = _labels(plan, owner)
         mounts = [
-            docker.types.Mount(target, None, type="volume", no_copy=True, labels=labels) for target in VOLUMES
+            docker.types.Mount(target, None, type="volume", no_copy=True, labels=labels) for target in host.volumes
         ] + [
             docker.types.Mount(mount.target, mount.source, type="bind", read_only=mount.read_only)
             for mount in host.mounts

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from local_mode.buckets import Folder
+from local_mode.kept import KeptDirectory
 from training_job.model import TrainingJob
 
 Kind = Literal["honoured", "emulated", "recorded", "refused"]
@@ -60,7 +62,7 @@ TREATMENTS: dict[str, Treatment] = {
     "HyperParameters": _honoured("hyperparameters.json"),
     "AlgorithmSpecification.TrainingImage": _honoured("this image runs; homeport/* without a tag is :gpu or :cpu"),
     "AlgorithmSpecification.AlgorithmName": _refused("algorithms of the AWS Marketplace have no image to run here"),
-    "AlgorithmSpecification.TrainingInputMode": _honoured("File; Pipe and FastFile are refused"),
+    "AlgorithmSpecification.TrainingInputMode": _honoured("File, FastFile and Pipe"),
     "AlgorithmSpecification.MetricDefinitions": _honoured("read from the live log of every host"),
     "AlgorithmSpecification.EnableSageMakerMetricsTimeSeries": _recorded("metrics.jsonl always holds the series"),
     "AlgorithmSpecification.ContainerEntrypoint": _honoured("the container's entrypoint"),
@@ -68,7 +70,9 @@ TREATMENTS: dict[str, Treatment] = {
     "AlgorithmSpecification.TrainingImageConfig": _recorded("the engine signs in to registries by its own settings"),
     "RoleArn": _recorded("its account is in TRAINING_JOB_ARN; the container gets no credentials"),
     "InputDataConfig.ChannelName": _honoured("/opt/ml/input/data/<channel>"),
-    "InputDataConfig.DataSource.S3DataSource": _emulated("a folder of the mapped bucket, read-only, not a copy"),
+    "InputDataConfig.DataSource.S3DataSource": _emulated(
+        "the directory that plays the bucket, or the machine's cache; read-only"
+    ),
     "InputDataConfig.DataSource.FileSystemDataSource.FileSystemId": _emulated("a directory of this machine"),
     "InputDataConfig.DataSource.FileSystemDataSource.FileSystemAccessMode": _honoured("ro is a read-only mount"),
     "InputDataConfig.DataSource.FileSystemDataSource.FileSystemType": _honoured("paths and channel hints follow it"),
@@ -76,13 +80,13 @@ TREATMENTS: dict[str, Treatment] = {
     "InputDataConfig.DataSource.FileDataSource": _emulated("read-only, not a copy; the cloud needs an S3 URI"),
     "InputDataConfig.DataSource.DatasetSource": _refused("data sets of a SageMaker hub cannot be had here"),
     "InputDataConfig.ContentType": _honoured("inputdataconfig.json"),
-    "InputDataConfig.CompressionType": _honoured("None; Gzip is refused"),
-    "InputDataConfig.RecordWrapperType": _honoured("None; RecordIO is refused"),
-    "InputDataConfig.InputMode": _honoured("File; Pipe and FastFile are refused"),
-    "InputDataConfig.ShuffleConfig": _recorded("shuffling has no effect in File mode here"),
-    "OutputDataConfig.S3OutputPath": _recorded("artifacts stay under runs/<job>/output"),
+    "InputDataConfig.CompressionType": _honoured("Gzip is decompressed on the stream of a Pipe"),
+    "InputDataConfig.RecordWrapperType": _honoured("each object of a Pipe in one record"),
+    "InputDataConfig.InputMode": _honoured("File, FastFile and Pipe"),
+    "InputDataConfig.ShuffleConfig": _honoured("a Pipe's order, another each epoch; no effect in File mode"),
+    "OutputDataConfig.S3OutputPath": _recorded("its bucket is mapped nowhere: artifacts stay under runs/<job>/output"),
     "OutputDataConfig.KmsKeyId": _recorded("artifacts are not encrypted here"),
-    "OutputDataConfig.CompressionType": _recorded("artifacts are always packed as tar.gz here"),
+    "OutputDataConfig.CompressionType": _honoured("GZIP packs, NONE leaves the files as they are"),
     "ResourceConfig.InstanceType": _emulated("this machine's cores, memory and GPUs under the type's name"),
     "ResourceConfig.InstanceCount": _honoured("one container a host, all on this machine"),
     "ResourceConfig.InstanceGroups": _emulated("one container a host, under each group's name and type"),
@@ -120,13 +124,23 @@ TREATMENTS: dict[str, Treatment] = {
 }
 
 
-def ledger(job: TrainingJob, notes: Mapping[str, str]) -> tuple[LedgerEntry, ...]:
-    """An entry for each treated field that the job sets. `notes` says more of a field than its treatment does."""
+def kept_elsewhere(kept: KeptDirectory) -> Treatment:
+    """A directory that is kept in step with a bucket, or in the run's folder where nobody said what the bucket is."""
+    if kept.restored or kept.prefix:
+        came = "restored to every host before the start, " if kept.restored else ""
+        return _emulated(f"{kept.path} is {came}kept in step with {kept.uri} every few seconds and at the end")
+    where = kept.bucket.path if isinstance(kept.bucket, Folder) else kept.uri
+    return _missing(f"bucket {kept.uri.bucket} is mapped nowhere: {kept.path} is kept in {where}, nothing is restored")
+
+
+def ledger(job: TrainingJob, notes: Mapping[str, str], treatments: Mapping[str, Treatment]) -> tuple[LedgerEntry, ...]:
+    """An entry for each treated field that the job sets. `notes` says more of a field than its treatment does,
+    `treatments` stands in for it in this job."""
     entries: dict[str, LedgerEntry] = {}
     idle = ("ProfilerConfig",) if job.profiler_config and job.profiler_config.disable_profiler else ()
     for field, value in _leaves(job.request(), ""):
         name = treated(field)
-        treatment = TREATMENTS[name]
+        treatment = treatments.get(name) or TREATMENTS[name]
         seen = entries.get(name)
         strict = (treatment.strict and value is not False and name not in idle) or bool(seen and seen.strict)
         how = f"{treatment.how}; {notes[name]}" if name in notes else treatment.how

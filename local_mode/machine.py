@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Machine:
-    """What jobs can have here. `gpus` are NVIDIA device ids; memory is in bytes."""
+    """What jobs can have here. `gpus` are NVIDIA device ids; memory is in bytes. `same_kernel` is false for an engine
+    in a virtual machine or on another computer."""
 
     cores: int
     memory: int
     gpus: tuple[str, ...] = ()
     rootless: bool = False
+    same_kernel: bool = True
     engine: str = ""
 
 

@@ -48,7 +48,7 @@ class ObjectStore(Protocol):
     """What tells its objects from another store's of the same keys."""
 
     def listed(self, prefix: str) -> list[S3Object]:
-        """Every object whose key begins with `prefix`, by key. Zero-byte keys that end in / are folders, not objects."""
+        """Every object whose key begins with `prefix`, by key. An empty one that ends in / is a folder."""
 
     def read(self, found: S3Object) -> Generator[bytes, None, None]:
         """Its content in pieces, as listed: raises ObjectVanished if it is another one by now."""

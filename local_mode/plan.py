@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,20 @@ from pydantic import TypeAdapter
 
 from local_mode import gpus
 from local_mode.gpus import GPUs
-from local_mode.inputs import file, file_system, s3
+from local_mode.inputs import choice
 from local_mode.inputs import source as sources
-from local_mode.ledger import LedgerEntry, ledger
+from local_mode.inputs.choice import Inputs
+from local_mode.inputs.s3 import S3Channel
+from local_mode.kept import Delivery, KeptDirectory, delivery, kept_directories
+from local_mode.ledger import LedgerEntry, Treatment, kept_elsewhere, ledger
 from local_mode.machine import Machine
 from local_mode.mounts import Mount, Refusal
 from local_mode.place import Place
-from training_job import script_mode
 from training_job.container import CONFIG_DIRECTORY, HostContents, host_contents, job_arn
 from training_job.errors import Fault, JobRefused, StrictRefused
 from training_job.metrics import pattern_fault
-from training_job.model import Channel, DataSource, TrainingJob
+from training_job.model import TrainingJob
+from training_job.s3_uri import S3Uri
 
 CODE_DIRECTORY = "/opt/ml/code"
 MODEL_DIRECTORY = "/opt/ml/model"
@@ -57,6 +60,7 @@ class HostPlan:
     files: dict[str, bytes]
     programs: dict[str, bytes]
     mounts: tuple[Mount, ...]
+    volumes: tuple[str, ...]
     gpus: GPUs
 
     def to_json(self) -> dict[str, Any]:
@@ -77,9 +81,14 @@ class RunPlan:
     isolated: bool
     shared_memory: int
     raised_limits: bool
-    source: Path | None
+    source: Path | S3Uri | None
+    channels: tuple[S3Channel, ...]
+    kept: tuple[KeptDirectory, ...]
+    delivery: Delivery | None
+    compressed: bool
     max_run: int
     run_directory: Path
+    place: Place
     ledger: tuple[LedgerEntry, ...]
 
     @property
@@ -90,7 +99,7 @@ class RunPlan:
     def to_json(self) -> dict[str, Any]:
         """The plan as plain values, for plan.json."""
         return {
-            **TypeAdapter(RunPlan).dump_python(self, mode="json", exclude={"job", "hosts"}),
+            **TypeAdapter(RunPlan).dump_python(self, mode="json", exclude={"job", "hosts", "place"}),
             "job": self.job.request(),
             "hosts": [host.to_json() for host in self.hosts],
         }
@@ -99,9 +108,12 @@ class RunPlan:
 def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options) -> RunPlan:
     """The plan, or JobRefused with everything that speaks against it; NotEnoughGPUs; StrictRefused."""
     faults: list[Fault] = []
-    job, source = _sourced(_resolved(job, place, faults), place, faults)
+    job, source = _sourced(choice.resolved(job, place, faults), place, faults)
     faults += _refusals(job)
-    mounts = {channel.channel_name: _mount(job, channel, place, faults) for channel in job.channels}
+    inputs = choice.chosen(job, place, faults)
+    run_directory = place.runs / job.training_job_name
+    kept, delivered = _outputs(job, place, run_directory, faults)
+    faults += _machine_refusals(inputs.values(), machine)
     if faults:
         raise JobRefused(job.training_job_name, faults)
     contents = host_contents(job, region=place.region)
@@ -113,7 +125,7 @@ def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options)
         virtual=options.virtual_gpus,
     )
     image = _image(str(job.algorithm_specification.training_image), shares)
-    entries = ledger(job, _notes(shares, machine) | _source_note(job, source))
+    entries = ledger(job, _notes(shares, machine) | _source_note(job, source), _treatments(kept, delivered))
     if options.strict and (fields := [f"{entry.field}: {entry.how}" for entry in entries if entry.strict]):
         raise StrictRefused(fields)
     if options.live_code and source:
@@ -124,7 +136,14 @@ def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options)
         arn=job_arn(job, place.region),
         image=image,
         hosts=tuple(
-            _host(host, share, image, (*_mounts(host, mounts), *code), _hostname(number, place.region))
+            _host(
+                host,
+                share=share,
+                image=image,
+                mounts=(*_mounts(host, inputs), *code),
+                volumes=_volumes(kept),
+                hostname=_hostname(number, place.region),
+            )
             for number, (host, share) in enumerate(zip(contents, shares, strict=True))
         ),
         network=f"homeport-{job.training_job_name}",
@@ -134,25 +153,18 @@ def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options)
         # NCCL pins memory; a rootless engine may raise no limit.
         raised_limits=any(share.ids for share in shares) and not machine.rootless,
         source=source,
+        channels=choice.staged(inputs, contents),
+        kept=kept,
+        delivery=delivered,
+        compressed=not job.output_data_config or job.output_data_config.compression_type != "NONE",
         max_run=job.stopping_condition.limit_in_seconds,
-        run_directory=place.runs / job.training_job_name,
+        run_directory=run_directory,
+        place=place,
         ledger=entries,
     )
 
 
-def _resolved(job: TrainingJob, place: Place, faults: list[Fault]) -> TrainingJob:
-    """The job with every file system under the id and path that CreateTrainingJob knows."""
-    channels: list[Channel] = []
-    for channel in job.channels:
-        found = file_system.named(channel.data_source, place)
-        if isinstance(found, Refusal):
-            faults.append(_channel_fault(channel, found))
-        else:
-            channels.append(channel.model_copy(update={"data_source": found}))
-    return job.model_copy(update={"input_data_config": tuple(channels) or None})
-
-
-def _sourced(job: TrainingJob, place: Place, faults: list[Fault]) -> tuple[TrainingJob, Path | None]:
+def _sourced(job: TrainingJob, place: Place, faults: list[Fault]) -> tuple[TrainingJob, Path | S3Uri | None]:
     """The job with its source inside the container, and where that is here."""
     found = sources.source_of(job, place)
     if isinstance(found, Refusal):
@@ -176,35 +188,29 @@ def _refusals(job: TrainingJob) -> list[Fault]:
     return found
 
 
-def _mount(job: TrainingJob, channel: Channel, place: Place, faults: list[Fault]) -> Mount | None:
-    """The channel's mount; None for the source that is packed, and where a fault was noted."""
-    if job.source_dir and channel.channel_name == script_mode.SOURCE_CHANNEL:
-        return None
-    found = _mount_of(job, channel, channel.data_source, place)
-    if isinstance(found, Refusal):
-        faults.append(_channel_fault(channel, found))
-        return None
-    return found
+def _outputs(
+    job: TrainingJob, place: Place, run_directory: Path, faults: list[Fault]
+) -> tuple[tuple[KeptDirectory, ...], Delivery | None]:
+    """What is kept in step with S3, and where the artifacts go."""
+    try:
+        return kept_directories(job, place, run_directory), delivery(job, place)
+    except ValueError as error:
+        faults.append(Fault("CheckpointConfig, TensorBoardOutputConfig, OutputDataConfig", str(error)))
+        return (), None
 
 
-def _mount_of(job: TrainingJob, channel: Channel, source: DataSource, place: Place) -> Mount | Refusal:
-    for name, asked in (
-        ("CompressionType", channel.compression_type),
-        ("RecordWrapperType", channel.record_wrapper_type),
-    ):
-        if asked not in (None, "None"):
-            return Refusal(f"{name} {asked} is not run here yet, only None")
-    if source.file_system_data_source:
-        return file_system.mount(job, channel, source.file_system_data_source, place)
-    if source.file_data_source:
-        return file.mount(job, channel, source.file_data_source)
-    if source.s3_data_source:
-        return s3.mount(job, channel, source.s3_data_source, place)
-    return Refusal("data sets of a SageMaker hub cannot be had here")
-
-
-def _channel_fault(channel: Channel, refusal: Refusal) -> Fault:
-    return Fault(f"channel {channel.channel_name}", refusal.why)
+def _machine_refusals(inputs: Iterable[Mount | S3Channel | None], machine: Machine) -> list[Fault]:
+    if machine.same_kernel:
+        return []
+    return [
+        Fault(
+            f"channel {channel.name}",
+            "input mode Pipe needs an engine on this computer's own kernel, to which the pipes belong; "
+            "use File or FastFile with this engine",
+        )
+        for channel in inputs
+        if isinstance(channel, S3Channel) and channel.mode == "Pipe"
+    ]
 
 
 def _image(reference: str, shares: Sequence[GPUs]) -> str:
@@ -215,15 +221,32 @@ def _image(reference: str, shares: Sequence[GPUs]) -> str:
     return f"{reference}:{'gpu' if any(share.ids for share in shares) else 'cpu'}"
 
 
-def _mounts(host: HostContents, mounts: dict[str, Mount | None]) -> tuple[Mount, ...]:
-    return tuple(mount for channel in host.channels if (mount := mounts[channel.channel_name]))
+def _mounts(host: HostContents, inputs: Inputs) -> tuple[Mount, ...]:
+    found = (inputs[channel.channel_name] for channel in host.channels)
+    return tuple(mount for mount in found if isinstance(mount, Mount))
+
+
+def _volumes(kept: Iterable[KeptDirectory]) -> tuple[str, ...]:
+    """The platform's directories, and those that are kept: a mount of their own unless they lie in one."""
+    more = (directory.path for directory in kept)
+    return (*VOLUMES, *(path for path in more if not any(path.startswith(f"{volume}/") for volume in VOLUMES)))
+
+
+def _treatments(kept: Iterable[KeptDirectory], delivered: Delivery | None) -> dict[str, Treatment]:
+    """What becomes of the fields whose bucket is known or unknown here."""
+    found = {directory.field: kept_elsewhere(directory) for directory in kept if directory.field != "HyperParameters"}
+    if delivered:
+        found["OutputDataConfig.S3OutputPath"] = Treatment("honoured", f"the artifacts go to {delivered.uri}")
+    return found
 
 
 def _live_code(place: Place) -> Mount:
     return Mount(str(place.code), CODE_DIRECTORY, read_only=True, stands_for="the code in the image")
 
 
-def _host(host: HostContents, share: GPUs, image: str, mounts: tuple[Mount, ...], hostname: str) -> HostPlan:
+def _host(
+    host: HostContents, *, share: GPUs, image: str, mounts: tuple[Mount, ...], volumes: tuple[str, ...], hostname: str
+) -> HostPlan:
     return HostPlan(
         host=host.host,
         hostname=hostname,
@@ -235,6 +258,7 @@ def _host(host: HostContents, share: GPUs, image: str, mounts: tuple[Mount, ...]
         files={f"{CONFIG_DIRECTORY}/{name}": content for name, content in host.files.items()},
         programs={gpus.STUB_PATH: gpus.stub(share.virtual)} if share.virtual else {},
         mounts=mounts,
+        volumes=volumes,
         gpus=share,
     )
 
@@ -251,7 +275,7 @@ def _notes(shares: Sequence[GPUs], machine: Machine) -> dict[str, str]:
     return {"ResourceConfig.InstanceType": note, "ResourceConfig.InstanceGroups": note} if note else {}
 
 
-def _source_note(job: TrainingJob, source: Path | None) -> dict[str, str]:
+def _source_note(job: TrainingJob, source: Path | S3Uri | None) -> dict[str, str]:
     """A source archive that was fetched for the container is a hyperparameter that differs from the cloud's."""
     return {"HyperParameters": f"the source archive is {source}"} if source and not job.source_dir else {}
 

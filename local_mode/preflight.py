@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from local_mode.buckets import Folder
 from local_mode.plan import RunPlan
 from training_job.errors import Fault, JobRefused
 
@@ -17,7 +18,12 @@ def check(plan: RunPlan) -> None:
         for mount in mounts.values()
         if (why := _fault_of(Path(mount.source)))
     ]
-    if plan.source and not plan.source.is_file() and (why := _fault_of(plan.source)):
+    faults += [
+        Fault(f"channel {channel.name}", f"{why} (it stands for s3://{channel.bucket.bucket})")
+        for channel in plan.channels
+        if isinstance(channel.bucket, Folder) and (why := _fault_of(channel.bucket.path))
+    ]
+    if isinstance(plan.source, Path) and not plan.source.is_file() and (why := _fault_of(plan.source)):
         faults.append(Fault("source_dir", why))
     if faults:
         raise JobRefused(plan.name, faults)

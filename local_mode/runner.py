@@ -12,6 +12,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Protocol, TypeVar
 
+from local_mode.channels import prepared
 from local_mode.engine import Engine, Host, Image
 from local_mode.outputs import Artifacts, collect
 from local_mode.plan import HostPlan, RunPlan
@@ -45,6 +46,15 @@ class Watcher(Protocol):
 
     def swept(self, jobs: list[str]) -> None:
         """The remains of these jobs, whose harness was killed, were removed."""
+
+    def staged(self, channel: str, what: str) -> None:
+        """A channel of S3 is ready."""
+
+    def fetching(self, objects: int, size: int) -> None:
+        """So many objects of so many bytes are to be fetched."""
+
+    def fetched(self, size: int) -> None:
+        """So many bytes more are here."""
 
     def status(self, status: str) -> None:
         """The job has a new secondary status."""
@@ -128,7 +138,10 @@ def run_plan(plan: RunPlan, engine: Engine, watcher: Watcher, events: Events) ->
 def _start_hosts(run: _Run, engine: Engine, stack: ExitStack) -> dict[str, Host]:
     """The job's network, and on it every host made, filled, started and followed; none waits for another."""
     plan, record = run.plan, run.record
-    source = packed_source(plan.source) if plan.source else None
+    if any(channel.mode == "File" for channel in plan.channels):
+        run.enter("Downloading")
+    staged, source_file = prepared(plan, run.watcher, lambda: not run.events.empty(), stack)
+    source = packed_source(source_file) if source_file else None
     stack.enter_context(engine.network(plan, record.owner))
     entered: list[AbstractContextManager[Host]] = []
     # Removed side by side too: eight containers one after another take seconds.
@@ -138,6 +151,7 @@ def _start_hosts(run: _Run, engine: Engine, stack: ExitStack) -> dict[str, Host]
     record.open(host.host for host in plan.hosts)
 
     def start(host: HostPlan) -> Host:
+        host = staged.completed(host)
         context = engine.host(plan, host, record.owner)
         made = context.__enter__()
         entered.append(context)

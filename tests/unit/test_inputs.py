@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 
+from local_mode.buckets import Folder
 from local_mode.inputs.file_system import made_up_id
+from local_mode.inputs.s3 import S3Channel
 from local_mode.mounts import Mount
 from local_mode.place import FileSystem
 from local_mode.plan import Options, RunPlan, plan_run
 from tests.fakes import LAPTOP, a_job, a_place, a_plan, an_fsx_channel, an_s3_channel
 from training_job.errors import JobRefused
 from training_job.model import TrainingJob
+from training_job.s3_uri import S3Uri
 
 ID = "fs-0123456789abcdef0"
 
@@ -137,15 +140,32 @@ def test_a_made_up_id_is_well_formed_and_always_the_same() -> None:
     assert len(made_up_id("x")) == len("fs-0123456789abcdef0")
 
 
-def test_a_folder_of_a_mapped_bucket_is_its_directory(tmp_path: Path) -> None:
+def test_a_channel_of_a_mapped_bucket_is_to_be_staged_for_its_hosts(tmp_path: Path) -> None:
     plan = a_plan(tmp_path, with_channel(an_s3_channel("train", "s3://my-bucket/a/b/")))
 
-    assert only_mount(plan) == Mount(
-        source=str(tmp_path / "data/s3/my-bucket/a/b"),
-        target="/opt/ml/input/data/train",
-        read_only=True,
-        stands_for="s3://my-bucket/a/b/",
+    assert plan.channels == (
+        S3Channel(
+            name="train",
+            mode="File",
+            uri=S3Uri("my-bucket", "a/b/"),
+            data_type="S3Prefix",
+            bucket=Folder("my-bucket", tmp_path / "data/s3/my-bucket"),
+            hosts=("algo-1",),
+        ),
     )
+
+
+def a_source(**changes: Any) -> dict[str, Any]:
+    source = {"S3DataType": "S3Prefix", "S3Uri": "s3://my-bucket/m"} | changes
+    return {"DataSource": {"S3DataSource": source}}
+
+
+def test_pipes_need_the_kernel_they_belong_to(tmp_path: Path) -> None:
+    job = with_channel(an_s3_channel(InputMode="Pipe"))
+
+    with pytest.raises(JobRefused, match="input mode Pipe needs an engine on this computer's own kernel"):
+        a_plan(tmp_path, job, machine=replace(LAPTOP, same_kernel=False))
+    assert a_plan(tmp_path, job).channels[0].mode == "Pipe"
 
 
 @pytest.mark.parametrize(
@@ -154,13 +174,17 @@ def test_a_folder_of_a_mapped_bucket_is_its_directory(tmp_path: Path) -> None:
         ({"uri": "s3://other/a"}, "bucket 'other' is not mapped in "),
         ({"uri": "s3://my-bucke/a"}, "did you mean 'my-bucket'?; add\n      [local.buckets.my-bucke]"),
         ({"uri": "s3://my-bucket/../a"}, "the prefix '../a' must neither begin with / nor hold .."),
-        ({"InputMode": "Pipe"}, "input mode Pipe is not run here yet, only File; it works in the cloud"),
-        ({"CompressionType": "Gzip"}, "CompressionType Gzip is not run here yet, only None"),
-        ({"RecordWrapperType": "RecordIO"}, "RecordWrapperType RecordIO is not run here yet, only None"),
+        ({"uri": "https://my-bucket/a"}, "S3Uri 'https://my-bucket/a' must be s3://bucket/key"),
+        ({"CompressionType": "Gzip"}, "CompressionType Gzip is for input mode Pipe, not File"),
+        ({"RecordWrapperType": "RecordIO", "InputMode": "FastFile"}, "RecordWrapperType RecordIO is for input mode"),
+        (a_source(S3DataType="AugmentedManifestFile"), "AugmentedManifestFile does not go with input mode File: S3Pre"),
         (
-            {"DataSource": {"S3DataSource": {"S3DataType": "ManifestFile", "S3Uri": "s3://my-bucket/m"}}},
-            "S3DataType ManifestFile is not run here yet, only S3Prefix; it works in the cloud",
+            a_source(S3DataType="ManifestFile") | {"InputMode": "FastFile"},
+            "does not go with input mode FastFile: S3Pre",
         ),
+        (a_source(S3DataType="AugmentedManifestFile") | {"InputMode": "Pipe"}, "AugmentedManifestFile needs Attribute"),
+        (a_source(AttributeNames=["a"]), "AttributeNames are for S3DataType AugmentedManifestFile"),
+        (a_source(InstanceGroupNames=["gpus"]), "InstanceGroupNames gpus: the job has no such instance group"),
     ],
 )
 def test_a_bucket_that_cannot_be_had_is_refused_with_the_reason(

@@ -9,7 +9,7 @@ from tests.fakes import a_job, an_fsx_channel, an_s3_channel
 
 
 def entries(notes: dict[str, str] | None = None, **changes: Any) -> dict[str, LedgerEntry]:
-    return {entry.field: entry for entry in ledger(a_job(**changes), notes or {})}
+    return {entry.field: entry for entry in ledger(a_job(**changes), notes or {}, {})}
 
 
 def test_every_field_that_is_set_has_one_entry() -> None:

@@ -198,9 +198,9 @@ def test_what_no_plan_can_give_is_refused(tmp_path: Path, changes: dict[str, obj
 
 
 def test_strict_refuses_what_would_change_the_job_in_the_cloud(tmp_path: Path) -> None:
-    job = a_job(CheckpointConfig={"S3Uri": "s3://my-bucket/c"}, Tags=[{"Key": "a", "Value": "b"}])
+    job = a_job(CheckpointConfig={"S3Uri": "s3://other/c"}, Tags=[{"Key": "a", "Value": "b"}])
 
-    with pytest.raises(StrictRefused, match=r"CheckpointConfig: checkpoints are neither") as refused:
+    with pytest.raises(StrictRefused, match=r"CheckpointConfig: bucket other is mapped nowhere") as refused:
         a_plan(tmp_path, job, strict=True)
 
     assert refused.value.exit_code == 6

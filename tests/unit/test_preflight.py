@@ -26,10 +26,9 @@ def test_every_missing_directory_is_told_with_what_it_stands_for(tmp_path: Path)
         check(a_plan(tmp_path, a_job(hosts=2, InputDataConfig=channels)))
 
     assert [str(fault) for fault in refused.value.faults] == [
-        f"/opt/ml/input/data/a: {tmp_path}/data/s3/my-bucket/train: there is no such directory "
-        "(it stands for s3://my-bucket/train)",
         f"/opt/ml/input/data/b: {tmp_path}/data/by-id/train: there is no such directory (it stands for fsx:/fsx/train)",
         f"/opt/ml/input/data/c: {tmp_path}/data/by-id/c is a file: a channel is a directory (it stands for fsx:/fsx/c)",
+        f"channel a: {tmp_path}/data/s3/my-bucket: there is no such directory (it stands for s3://my-bucket)",
     ]
 
 

