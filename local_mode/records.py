@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import re
@@ -14,6 +13,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from local_mode.part_files import no_room_told, sweep, written
 from local_mode.plan import RunPlan
 from training_job.errors import DiskFull, Fault, JobRefused, MachineCannot
 from training_job.metrics import MetricPoint
@@ -21,6 +21,7 @@ from training_job.metrics import MetricPoint
 _ROOM_NEEDED = 64 << 20
 _SECRET = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD)$", re.IGNORECASE)
 _LOCK = ".lock"
+_REQUEST = "request.json"
 
 
 class RunRecord:
@@ -47,7 +48,7 @@ class RunRecord:
     def keep(self, plan: RunPlan) -> None:
         """Write the request and the plan: the job has begun, and its folder stays, however it ends."""
         self.began = True
-        self._write("request.json", masked(plan.job.request()))
+        self._write(_REQUEST, masked(plan.job.request()))
         self._write("plan.json", masked(plan.to_json()))
 
     def line(self, host: str, line: bytes) -> None:
@@ -78,27 +79,14 @@ class RunRecord:
 
     def _append(self, file: FileIO, line: bytes) -> None:
         rest = memoryview(line)
-        with _room_for(self.directory, len(rest)):
+        with no_room_told(self.directory, len(rest)):
             while rest:
                 rest = rest[file.write(rest) :]
 
     def _write(self, name: str, content: Any) -> None:
-        part = self.directory / f".{name}.part"
-        text = f"{json.dumps(content, indent=2)}\n"
-        with _room_for(self.directory, len(text)):
-            part.write_text(text, encoding="utf-8")
-        part.replace(self.directory / name)
-
-
-@contextmanager
-def _room_for(directory: Path, size: int) -> Iterator[None]:
-    """A full disk, met while `size` bytes are written, as DiskFull."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise DiskFull(directory, size, shutil.disk_usage(directory).free) from None
+        text = f"{json.dumps(content, indent=2)}\n".encode()
+        with written(self.directory / name, needed=len(text)) as part:
+            part.write(text)
 
 
 @contextmanager
@@ -108,6 +96,7 @@ def run_record(plan: RunPlan) -> Iterator[RunRecord]:
     Raises JobRefused where the name is taken, as SageMaker does, and DiskFull where there is no room to begin.
     """
     directory = plan.run_directory
+    _sweep(directory.parent)
     made_parents = [folder for folder in directory.parents if not folder.exists()]
     try:
         directory.mkdir(parents=True)
@@ -123,8 +112,10 @@ def run_record(plan: RunPlan) -> Iterator[RunRecord]:
         free = shutil.disk_usage(directory).free
         if free < _ROOM_NEEDED:
             raise DiskFull(directory, _ROOM_NEEDED, free)
-        with (directory / _LOCK).open("w") as lock:
+        with (directory / f"{_LOCK}.new").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            # Held before it has its name: whoever finds it free finds a remain.
+            Path(lock.name).rename(directory / _LOCK)
             yield record
     finally:
         record.close()
@@ -134,6 +125,17 @@ def run_record(plan: RunPlan) -> Iterator[RunRecord]:
             for folder in made_parents:
                 if not any(folder.iterdir()):
                     folder.rmdir()
+
+
+def _sweep(runs: Path) -> None:
+    """Remove what killed runs left half-done: folders of jobs that never began, files in the making."""
+    for lock in runs.glob(f"*/{_LOCK}"):
+        if _is_dead(f"{socket.gethostname()}:{lock}"):
+            if not (lock.parent / _REQUEST).exists():
+                shutil.rmtree(lock.parent, ignore_errors=True)
+                continue
+            sweep(lock.parent)
+            lock.unlink(missing_ok=True)
 
 
 def dead(owners: Mapping[str, str]) -> list[str]:

@@ -92,7 +92,7 @@ class DiskFull(MachineCannot):
     def __init__(self, path: Path, needed: int, free: int) -> None:
         super().__init__(
             f"{path}: no room. {needed / 1e6:,.1f} MB are needed there and {free / 1e6:,.1f} MB are free. "
-            "Free some, or write elsewhere with --runs DIRECTORY."
+            "Free some, or write elsewhere: --runs DIRECTORY, or HOMEPORT_CACHE for what is fetched."
         )
 
 

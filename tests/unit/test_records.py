@@ -230,3 +230,33 @@ def test_a_folder_that_vanished_under_a_run_is_no_second_error(tmp_path: Path) -
         shutil.rmtree(record.directory)
 
     assert not record.directory.exists()
+
+
+def kill_in_a_run(root: Path, then: str) -> None:
+    """A harness that opens the record of job-1 below `root`, does `then`, and is killed."""
+    script = (
+        "import os, signal\nfrom pathlib import Path\nfrom tests.fakes import a_plan\n"
+        "from local_mode.part_files import written\nfrom local_mode.records import run_record\n"
+        f"plan = a_plan(Path({str(root)!r}))\nwith run_record(plan) as record:\n    {then}\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], check=False)
+    assert killed.returncode == -9
+
+
+def test_the_name_of_a_killed_run_that_never_began_is_free_again(tmp_path: Path) -> None:
+    kill_in_a_run(tmp_path, "pass")
+
+    with run_record(a_plan(tmp_path)) as record:
+        assert [path.name for path in record.directory.iterdir()] == [".lock"]
+
+
+def test_a_killed_run_keeps_its_record_and_loses_what_was_half_written(tmp_path: Path) -> None:
+    kill_in_a_run(tmp_path, "record.keep(plan); written(plan.run_directory / 'output' / 'model.tar.gz').__enter__()")
+    left = tmp_path / "runs" / "job-1"
+    assert [path.name for path in (left / "output").iterdir()] != []
+
+    with run_record(a_plan(tmp_path, a_job(TrainingJobName="job-2"))):
+        found = sorted(str(path.relative_to(left)) for path in left.rglob("*"))
+
+    assert found == ["output", "plan.json", "request.json"]
