@@ -252,7 +252,9 @@ def test_the_name_of_a_killed_run_that_never_began_is_free_again(tmp_path: Path)
 
 
 def test_a_killed_run_keeps_its_record_and_loses_what_was_half_written(tmp_path: Path) -> None:
-    kill_in_a_run(tmp_path, "record.keep(plan); written(plan.run_directory / 'output' / 'model.tar.gz').__enter__()")
+    kill_in_a_run(
+        tmp_path, "record.keep(plan); part = written(plan.run_directory / 'output' / 'model.tar.gz'); part.__enter__()"
+    )
     left = tmp_path / "runs" / "job-1"
     assert [path.name for path in (left / "output").iterdir()] != []
 
