@@ -19,6 +19,7 @@ from docker import APIClient
 
 from local_mode.docker_engine import DockerEngine
 from local_mode.engine_address import find_engine
+from tests.s3_server import S3Server, serving
 from training_job.errors import NoEngine
 
 ROOT = Path(__file__).parents[2]
@@ -165,6 +166,13 @@ def shell_image(api: APIClient) -> str:
 def shell(shell_image: str, tmp_path: Path) -> Shell:
     """A place to run shell jobs in."""
     return Shell(tmp_path, shell_image)
+
+
+@pytest.fixture
+def s3(tmp_path: Path) -> Iterator[S3Server]:
+    """An S3 endpoint on loopback, its buckets folders."""
+    with serving(tmp_path / "s3") as server:
+        yield server
 
 
 @pytest.fixture

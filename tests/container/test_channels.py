@@ -1,4 +1,4 @@
-"""S3 channels in every mode, on one host and on three: each host checks every byte it reads against what was put there."""
+"""S3 channels in every mode, on one host and on three: each host checks every byte that it reads."""
 
 from __future__ import annotations
 
@@ -199,7 +199,8 @@ def test_an_augmented_manifest_is_a_record_for_each_attribute(
     assert [ran.log(host) for host in hosts_of(count)] == ["epoch 0\nepoch 1\n"] * count
 
 
-def test_a_seed_shuffles_every_epoch_anew_and_a_reader_may_leave_early(shell: Shell, data: Data) -> None:
+@pytest.mark.usefixtures("data")
+def test_a_seed_shuffles_every_epoch_anew_and_a_reader_may_leave_early(shell: Shell) -> None:
     more = channel('uri = "s3://bucket/set", input_mode = "Pipe", shuffle_seed = 5')
     script = (
         "cd /opt/ml/input/data; for n in 0 1 2 3; do until [ -p data_$n ]; do sleep 0.01; done; "
@@ -214,8 +215,8 @@ def test_a_seed_shuffles_every_epoch_anew_and_a_reader_may_leave_early(shell: Sh
     assert again.log().splitlines() == digests
 
 
-def test_a_pipe_that_nobody_opens_hinders_no_job_and_is_told(shell: Shell, data: Data) -> None:
-    del data
+@pytest.mark.usefixtures("data")
+def test_a_pipe_that_nobody_opens_hinders_no_job_and_is_told(shell: Shell) -> None:
     ran = shell.train(shell.job("true", more=channel('uri = "s3://bucket/set", input_mode = "Pipe"')), timeout=60)
 
     assert ran.code == 0, ran.out
