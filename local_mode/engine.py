@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from local_mode.machine import Machine
 from local_mode.plan import HostPlan, RunPlan
+from training_job.errors import MachineCannot
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,18 @@ class Ended:
     out_of_memory: bool
 
 
+class NoSuchDirectory(MachineCannot):
+    """A host has no directory of this path."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path}: the container has no such directory")
+
+
 class Host(Protocol):
     """One container of a job."""
 
-    def put(self, archive: bytes) -> None:
-        """Unpack a tar below `/`, owned by root."""
+    def put(self, archive: bytes | Iterable[bytes]) -> None:
+        """Unpack a tar below `/`, owned by root; a large one in pieces, as they are made."""
 
     def start(self) -> None:
         """Start it. Raises ImageCannotTrain if the image has no such program."""
@@ -48,7 +56,8 @@ class Host(Protocol):
     def fetch(self, path: str) -> Generator[bytes, None, None]:
         """The directory at `path` as a tar, its own name the first part of every member's; after the end too.
 
-        To be closed: an engine may hold the container while it is read.
+        Raises NoSuchDirectory at the first piece. To be closed: an engine may hold the container while it is read,
+        and a signal to it, or the news of its end, then waits.
         """
 
 

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -18,11 +18,12 @@ CHUNK = 8 << 20
 
 @dataclass(frozen=True, order=True)
 class S3Object:
-    """One object: its key, size in bytes, and the tag that changes with its content."""
+    """One object: its key, size in bytes, the tag that changes with its content, and when it did (s since 1970)."""
 
     key: str
     size: int
     etag: str
+    modified: float = field(default=0, compare=False)
 
 
 class InputRefused(HomeportError):
@@ -115,7 +116,12 @@ class FolderStore:
         """Remove files, and folders that then hold nothing: S3 knows no empty ones."""
         for key in keys:
             path = self._path(key)
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink()
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise MachineCannot(f"{self.uri(key)}: {path} cannot be removed: {error.strerror}") from None
             with suppress(OSError):
                 # A folder is only there for what is in it; one that still holds something stays.
                 for folder in path.parents:
@@ -149,7 +155,7 @@ class FolderStore:
                 yield from self._walk(Path(entry.path), f"{key}/", prefix)
             elif entry.is_file():
                 stat = entry.stat()
-                yield S3Object(key, stat.st_size, _etag(stat))
+                yield S3Object(key, stat.st_size, _etag(stat), stat.st_mtime)
 
     def _check_link(self, link: Path, key: str) -> None:
         try:

@@ -11,9 +11,9 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, mkdtemp
 from typing import IO, cast
 
 from training_job.errors import DiskFull
@@ -44,12 +44,28 @@ def written(path: Path, *, needed: int = 0, parts: Path | None = None) -> Iterat
                 made.unlink(missing_ok=True)
 
 
+@contextmanager
+def spool(folder: Path) -> Iterator[Path]:
+    """A directory in `folder` to write to, of any number of files, gone at the end with all of them."""
+    with no_room_told(folder, 0):
+        folder.mkdir(parents=True, exist_ok=True)
+        made = Path(mkdtemp(dir=folder, prefix=".", suffix=SUFFIX))
+    held = os.open(made, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+        os.close(held)
+
+
 def sweep(folder: Path) -> None:
-    """Remove the parts anywhere below a folder that no process writes any more."""
-    for directory, _, names in os.walk(folder):
-        for name in names:
+    """Remove the parts and spools anywhere below a folder that no process writes any more."""
+    for directory, folders, names in os.walk(folder):
+        for name in (*names, *folders):
             if name.endswith(SUFFIX):
                 _remove_unheld(Path(directory, name))
+        folders[:] = [name for name in folders if not name.endswith(SUFFIX)]
 
 
 @contextmanager
@@ -66,9 +82,17 @@ def no_room_told(path: Path, needed: int) -> Iterator[None]:
 
 def _remove_unheld(part: Path) -> None:
     try:
-        with part.open("rb") as held:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            part.unlink()
+        held = os.open(part, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
-        # Somebody writes it, or has just finished.
+        # Its writer has just finished.
         return
+    try:
+        with suppress(OSError):
+            # Refused while somebody writes it.
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if part.is_dir():
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                part.unlink()
+    finally:
+        os.close(held)

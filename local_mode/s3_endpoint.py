@@ -142,7 +142,7 @@ def _profile_credentials() -> Any:
 
 
 def _object(entry: Any) -> S3Object:
-    return S3Object(entry["path"], entry["size"], entry["e_tag"] or "")
+    return S3Object(entry["path"], entry["size"], entry["e_tag"] or "", entry["last_modified"].timestamp())
 
 
 def _said(error: Exception) -> str:

@@ -3,17 +3,17 @@
 import io
 import tarfile
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from local_mode.engine import Ended, Image
+from local_mode.engine import Ended, Image, NoSuchDirectory
 from local_mode.machine import Machine
 from local_mode.place import Bucket, FileSystem, Place
-from local_mode.plan import HostPlan, Options, RunPlan, plan_run
+from local_mode.plan import VOLUMES, HostPlan, Options, RunPlan, plan_run
 from local_mode.supervision import Signal
 from training_job.errors import ImageCannotTrain, ImageNotFound, MachineCannot
 from training_job.model import TrainingJob
@@ -127,16 +127,25 @@ class FakeHost:
         self.running = False
         self.files: dict[str, bytes] = {}
         self.modes: dict[str, int] = {}
+        self.mtimes: dict[str, int] = {}
+        self.oddities: list[tarfile.TarInfo] = []
+        """What else its directories' streams hold: links, devices, and names that no directory has."""
+        self.breaks_after: list[int] = []
+        """The bytes after which the next streams end, one each."""
+        self.fetched: Callable[[str], None] = lambda _: None
+        """Called when a directory is streamed, before its files are looked at."""
 
     @property
     def name(self) -> str:
         return self._plan.host
 
-    def put(self, archive: bytes) -> None:
+    def put(self, archive: bytes | Iterable[bytes]) -> None:
         self._engine.note(f"put {self.name}")
-        with tarfile.open(fileobj=io.BytesIO(archive)) as source:
+        whole = archive if isinstance(archive, bytes) else b"".join(archive)
+        with tarfile.open(fileobj=io.BytesIO(whole)) as source:
             for member in source:
                 self.modes[f"/{member.name}"] = member.mode
+                self.mtimes[f"/{member.name}"] = int(member.mtime)
                 if content := source.extractfile(member):
                     self.files[f"/{member.name}"] = content.read()
 
@@ -170,19 +179,35 @@ class FakeHost:
         if self.running and name in self._script.ends_on:
             self._end(128 + SIGNALS[name])
 
+    def write(self, path: str, content: bytes, at: int = 0) -> None:
+        """A program of the host writes a file, in the second `at`."""
+        self.files[path] = content
+        self.mtimes[path] = at
+
+    def remove(self, path: str) -> None:
+        """A program of the host removes a file."""
+        del self.files[path]
+
     def fetch(self, path: str) -> Generator[bytes, None, None]:
+        self.fetched(path)
         folder = PurePosixPath(path)
+        found = {file: content for file, content in list(self.files.items()) if folder in PurePosixPath(file).parents}
+        if not (found or self.oddities) and path not in ("/usr", *VOLUMES, *self.modes):
+            raise NoSuchDirectory(path)
         stream = io.BytesIO()
         with tarfile.open(fileobj=stream, mode="w") as archive:
             root = tarfile.TarInfo(folder.name)
             root.type = tarfile.DIRTYPE
             archive.addfile(root)
-            for file, content in self.files.items():
-                if folder in PurePosixPath(file).parents:
-                    entry = tarfile.TarInfo(str(PurePosixPath(file).relative_to(folder.parent)))
-                    entry.size = len(content)
-                    archive.addfile(entry, io.BytesIO(content))
-        yield stream.getvalue()
+            for file, content in sorted(found.items()):
+                entry = tarfile.TarInfo(str(PurePosixPath(file).relative_to(folder.parent)))
+                entry.size = len(content)
+                entry.mtime = self.mtimes.get(file, 0)
+                archive.addfile(entry, io.BytesIO(content))
+            for oddity in self.oddities:
+                archive.addfile(oddity)
+        whole = stream.getvalue()
+        yield whole[: self.breaks_after.pop(0)] if self.breaks_after else whole
 
     def _end(self, code: int) -> None:
         self._result = Ended(code, self._script.out_of_memory)

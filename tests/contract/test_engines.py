@@ -15,7 +15,7 @@ from uuid import uuid4
 import pytest
 
 from local_mode.docker_engine import DockerEngine
-from local_mode.engine import Ended, Engine, Host
+from local_mode.engine import Ended, Engine, Host, NoSuchDirectory
 from local_mode.plan import RunPlan
 from local_mode.staging import host_archive
 from tests.fakes import FakeEngine, Script, a_job, a_plan
@@ -199,6 +199,38 @@ def test_a_directory_that_nothing_was_written_to_can_be_fetched(plan: Plan, made
     host.wait()
 
     assert files(host, "/opt/ml/model") == {"model": None}
+
+
+def test_a_directory_that_is_not_there_is_an_error_of_its_own(plan: Plan, made: Made) -> None:
+    (host,) = made(plan()).values()
+
+    with (
+        pytest.raises(NoSuchDirectory, match="/opt/ml/output/tensorboard"),
+        closing(host.fetch("/opt/ml/output/tensorboard")) as chunks,
+    ):
+        next(chunks)
+
+
+def test_an_archive_can_be_put_in_pieces_as_they_are_made(plan: Plan, made: Made) -> None:
+    (host,) = made(plan()).values()
+    header = tarfile.TarInfo("opt/ml/model/large")
+    header.size = 20 << 20
+    pieces = (header.tobuf(), *[b"x" * (1 << 20)] * 20, bytes(1024))
+
+    host.put(piece for piece in pieces)
+
+    assert files(host, "/opt/ml/model") == {"model": None, "model/large": b"x" * (20 << 20)}
+
+
+def test_pieces_that_cannot_be_made_raise_what_their_maker_does(plan: Plan, made: Made) -> None:
+    (host,) = made(plan()).values()
+
+    def pieces() -> Iterator[bytes]:
+        yield tarfile.TarInfo("opt/ml/model/a").tobuf()
+        raise KeyError("vanished")
+
+    with pytest.raises(KeyError, match="vanished"):
+        host.put(pieces())
 
 
 def test_a_fetch_that_is_read_no_further_holds_nothing(plan: Plan, engine: Engine) -> None:
