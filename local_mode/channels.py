@@ -18,10 +18,8 @@ from local_mode.inputs.s3 import S3Channel
 from local_mode.mounts import Mount
 from local_mode.object_store import InputRefused
 from local_mode.plan import HostPlan, RunPlan
-from local_mode.work import sweep, work_directory
 from training_job.container import DATA_DIRECTORY
 from training_job.errors import Fault, JobRefused
-from training_job.s3_uri import S3Uri
 
 
 class Told(Fetching, Protocol):
@@ -56,19 +54,6 @@ class Staging:
     stack: ExitStack
 
 
-def prepared(plan: RunPlan, told: Told, stopped: Callable[[], bool], stack: ExitStack) -> tuple[Staged, Path | None]:
-    """The channels and the source of a plan, ready for its hosts; what is mounted or held ends with `stack`."""
-    if not plan.channels and not isinstance(plan.source, S3Uri):
-        return Staged(), plan.source
-    place = plan.place
-    stores = Stores(place)
-    sweep(place.cache / "work")
-    work = stack.enter_context(work_directory(place.cache / "work"))
-    staging = Staging(Cache(place.cache, place.cache_bytes), place.cache_bytes, work, told, stopped, stack)
-    source = _source(plan.source, stores, staging) if isinstance(plan.source, S3Uri) else plan.source
-    return stage(plan, stores, staging), source
-
-
 def stage(plan: RunPlan, stores: Stores, staging: Staging) -> Staged:
     """Make the File and FastFile channels of a plan ready. Raises JobRefused with all that is wrong with them."""
     listed = _listed([channel for channel in plan.channels if channel.mode != "Pipe"], plan.name, stores)
@@ -87,15 +72,6 @@ def stage(plan: RunPlan, stores: Stores, staging: Staging) -> Staged:
             size = f"{len(found.entries):,} objects, {found.size / 1e6:,.1f} MB"
             staging.told.staged(channel.name, f"{channel.uri}, {size}, read-only{_ahead(channel)}")
     return staged
-
-
-def _source(uri: S3Uri, stores: Stores, staging: Staging) -> Path:
-    """The source archive, fetched."""
-    store = stores(uri.bucket)
-    found = [item for item in store.listed(uri.key) if item.key == uri.key]
-    if not found:
-        raise InputRefused(f"{uri}: the job's source archive is not there")
-    return staging.cache.fetch(store, found, staging.told, staging.stopped)[0]
 
 
 def _listed(channels: Sequence[S3Channel], job: str, stores: Stores) -> list[tuple[S3Channel, Contents]]:

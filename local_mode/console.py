@@ -70,6 +70,10 @@ class Console:
         self._bar_ends()
         self._say(f"  {channel:<12} {what}")
 
+    def says(self, text: str) -> None:
+        """A line."""
+        self._say(f"  {text}")
+
     def fetching(self, objects: int, size: int) -> None:
         """A bar on a terminal; nothing elsewhere."""
         # A twentieth of a second to import, and most jobs fetch nothing.

@@ -12,15 +12,18 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Protocol, TypeVar
 
-from local_mode.channels import prepared
+from local_mode.checkpoints import Syncing
+from local_mode.contents import connect
+from local_mode.delivery import deliver
 from local_mode.engine import Engine, Host, Image
 from local_mode.outputs import Artifacts, collect
 from local_mode.plan import HostPlan, RunPlan
 from local_mode.preflight import check
+from local_mode.preparation import Needs, Prepared, prepared
 from local_mode.records import RunRecord, dead, run_record
 from local_mode.staging import host_archive, packed_source
 from local_mode.supervision import Event, HostEnded, Signal, Supervision, TimePassed
-from training_job.errors import Interrupted
+from training_job.errors import HomeportError, Interrupted
 from training_job.lifecycle import Exit, Outcome, Transition, conclude, describe
 from training_job.metrics import MetricPoint, Metrics
 
@@ -55,6 +58,9 @@ class Watcher(Protocol):
 
     def fetched(self, size: int) -> None:
         """So many bytes more are here."""
+
+    def says(self, text: str) -> None:
+        """Something that a person should know."""
 
     def status(self, status: str) -> None:
         """The job has a new secondary status."""
@@ -97,6 +103,10 @@ class _Run:
             self.transitions.append(Transition(status, _now()))
             self.watcher.status(status)
 
+    def says(self, text: str) -> None:
+        with self.lock:
+            self.watcher.says(text)
+
     def has_started(self) -> None:
         """The first host runs: the job is training."""
         with self.lock:
@@ -124,24 +134,38 @@ def run_plan(plan: RunPlan, engine: Engine, watcher: Watcher, events: Events) ->
         run.enter("Starting")
         try:
             with ExitStack() as stack:
-                hosts = _start_hosts(run, engine, stack)
-                supervision = _supervise(run, hosts)
+                ready = _prepare(run, stack)
+                hosts = _start_hosts(run, ready, engine, stack)
+                syncing = _keep_in_step(run, ready, hosts, stack)
+                supervision = _supervise(run, hosts, syncing)
                 if supervision.cause == "exited":
                     run.enter("Uploading")
-                artifacts = collect(hosts, record.directory / "output")
+                artifacts = collect(hosts, record.directory / "output", plan.compressed)
+                problem = _take_away(run, syncing, artifacts)
+                _tell_unread(run, ready)
         finally:
             # An interruption between the engine's making a thing and our hearing of it leaves nothing either.
             engine.remove([plan.name])
-        return _finish(run, supervision.exits, supervision, artifacts, began)
+        result = _finish(run, supervision.exits, supervision, artifacts, began)
+        if problem:
+            raise problem
+        return result
 
 
-def _start_hosts(run: _Run, engine: Engine, stack: ExitStack) -> dict[str, Host]:
+def _prepare(run: _Run, stack: ExitStack) -> Prepared:
+    if any(channel.mode == "File" for channel in run.plan.channels):
+        run.enter("Downloading")
+
+    def failed(error: BaseException) -> None:
+        run.events.put(FollowerFailed(error))
+
+    return prepared(run.plan, Needs(run.watcher, lambda: not run.events.empty(), failed, stack))
+
+
+def _start_hosts(run: _Run, ready: Prepared, engine: Engine, stack: ExitStack) -> dict[str, Host]:
     """The job's network, and on it every host made, filled, started and followed; none waits for another."""
     plan, record = run.plan, run.record
-    if any(channel.mode == "File" for channel in plan.channels):
-        run.enter("Downloading")
-    staged, source_file = prepared(plan, run.watcher, lambda: not run.events.empty(), stack)
-    source = packed_source(source_file) if source_file else None
+    source = packed_source(ready.source) if ready.source else None
     stack.enter_context(engine.network(plan, record.owner))
     entered: list[AbstractContextManager[Host]] = []
     # Removed side by side too: eight containers one after another take seconds.
@@ -151,11 +175,13 @@ def _start_hosts(run: _Run, engine: Engine, stack: ExitStack) -> dict[str, Host]
     record.open(host.host for host in plan.hosts)
 
     def start(host: HostPlan) -> Host:
-        host = staged.completed(host)
+        host = ready.staged.completed(host)
         context = engine.host(plan, host, record.owner)
         made = context.__enter__()
         entered.append(context)
         made.put(host_archive(host, source))
+        for found in ready.restored:
+            made.put(found.archive())
         made.start()
         run.has_started()
         run.follow(host.host, made)
@@ -166,7 +192,22 @@ def _start_hosts(run: _Run, engine: Engine, stack: ExitStack) -> dict[str, Host]
     return {host.host: container for host, container in zip(plan.hosts, started, strict=True)}
 
 
-def _supervise(run: _Run, hosts: Mapping[str, Host]) -> Supervision:
+def _keep_in_step(run: _Run, ready: Prepared, hosts: Mapping[str, Host], stack: ExitStack) -> Syncing | None:
+    """The kept directories in step with S3 from now on; None where there are none."""
+    if not ready.kept or ready.work is None:
+        return None
+    syncing = Syncing(
+        hosts,
+        ready.kept,
+        work=ready.work,
+        rescue=run.record.directory / "rescued",
+        told=run.says,
+        restored=ready.restored,
+    )
+    return stack.enter_context(syncing)
+
+
+def _supervise(run: _Run, hosts: Mapping[str, Host], syncing: Syncing | None) -> Supervision:
     """Do as supervision says until no host runs."""
     supervision = Supervision(hosts, started=monotonic(), max_run=run.plan.max_run)
     while supervision.running:
@@ -180,6 +221,9 @@ def _supervise(run: _Run, hosts: Mapping[str, Host]) -> Supervision:
         if signal:
             with run.lock:
                 run.watcher.signalled(signal)
+            if syncing:
+                # A host that is read hears no signal before it was read whole.
+                syncing.hold()
             _send(signal, hosts)
     for follower in run.followers:
         follower.join()
@@ -210,6 +254,30 @@ def _keep(run: _Run, name: str, line: bytes) -> None:
         run.record.metric(point)
 
 
+def _take_away(run: _Run, syncing: Syncing | None, artifacts: Artifacts) -> HomeportError | None:
+    """The last of the kept directories and the artifacts to where they go; what hindered it, once all was tried."""
+    problems: list[HomeportError] = []
+    try:
+        for path, count in (syncing.finish() if syncing else {}).items():
+            run.says(f"{path}: {count.uploaded:,} files kept, {count.size / 1e6:,.1f} MB, {count.deleted:,} deleted")
+    except HomeportError as error:
+        problems.append(error)
+    try:
+        if run.plan.delivery:
+            deliver(artifacts, connect(run.plan.delivery.bucket), run.plan.delivery.uri.key)
+            run.says(f"the artifacts are at {run.plan.delivery.uri}/")
+    except HomeportError as error:
+        problems.append(error)
+    for error in problems[1:]:
+        run.says(str(error))
+    return problems[0] if problems else None
+
+
+def _tell_unread(run: _Run, ready: Prepared) -> None:
+    for host, channel in ready.pipes.unread if ready.pipes else ():
+        run.says(f"{host} never opened {channel}_0")
+
+
 def _finish(run: _Run, exits: list[Exit], supervision: Supervision, artifacts: Artifacts, began: float) -> RunResult:
     outcome = conclude(exits, supervision.cause, artifacts.failures)
     run.transitions.append(Transition(outcome.secondary_status, _now()))
@@ -220,11 +288,15 @@ def _finish(run: _Run, exits: list[Exit], supervision: Supervision, artifacts: A
         outcome=outcome,
         end=_now(),
         metrics=list[MetricPoint](run.metrics.final.values()),
-        model_artifacts=artifacts.model.as_uri(),
+        model_artifacts=_model_uri(run.plan, artifacts),
     )
     run.record.describe(description)
     run.watcher.status(outcome.secondary_status)
     return RunResult(run.plan, outcome, artifacts, run.metrics, monotonic() - began, description)
+
+
+def _model_uri(plan: RunPlan, artifacts: Artifacts) -> str:
+    return f"{plan.delivery.uri}/{artifacts.model.name}" if plan.delivery else artifacts.model.as_uri()
 
 
 def _next(events: Events, deadline: float | None) -> Event | FollowerFailed:

@@ -1,0 +1,150 @@
+"""What a run has ready before its first container: channels staged, pipes laid, kept directories restored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from local_mode import part_files, work
+from local_mode.buckets import Folder
+from local_mode.cache import Cache
+from local_mode.channels import Staged, Staging, stage
+from local_mode.checkpoints import check_writable
+from local_mode.contents import Stores, connect
+from local_mode.epochs import epochs
+from local_mode.inputs.s3 import S3Channel
+from local_mode.kept import KeptDirectory
+from local_mode.mirror import Synced
+from local_mode.mounts import Mount
+from local_mode.object_store import InputRefused
+from local_mode.pipes import Feed, Feeders, feeding
+from local_mode.plan import RunPlan
+from local_mode.restoring import Restored, restored
+from training_job.container import DATA_DIRECTORY
+from training_job.errors import Fault, JobRefused
+from training_job.s3_uri import S3Uri
+
+
+class Told(Protocol):
+    """Who is told how preparing goes; called from several threads."""
+
+    def staged(self, channel: str, what: str) -> None:
+        """A channel is ready; `what` says so to a person."""
+
+    def fetching(self, objects: int, size: int) -> None:
+        """So many objects of so many bytes are to be fetched."""
+
+    def fetched(self, size: int) -> None:
+        """So many bytes more are here."""
+
+    def says(self, text: str) -> None:
+        """Something that a person should know."""
+
+
+@dataclass
+class Prepared:
+    """What is there for the hosts. `work` is None where nothing had to be prepared."""
+
+    staged: Staged = field(default_factory=Staged)
+    source: Path | None = None
+    work: Path | None = None
+    kept: tuple[Synced, ...] = ()
+    restored: tuple[Restored, ...] = ()
+    pipes: Feeders | None = None
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What preparing works with. `failed` is told the error that ends a pipe."""
+
+    told: Told
+    stopped: Callable[[], bool]
+    failed: Callable[[BaseException], None]
+    stack: ExitStack
+
+
+def prepared(plan: RunPlan, needs: Needs) -> Prepared:
+    """Everything that the plan's hosts find besides their own files; it lasts as long as the stack."""
+    if not (plan.channels or plan.kept or isinstance(plan.source, S3Uri)):
+        return Prepared(source=plan.source)
+    place = plan.place
+    work.sweep(place.cache / "work")
+    directory = needs.stack.enter_context(work.work_directory(place.cache / "work"))
+    cache = Cache(place.cache, place.cache_bytes)
+    staging = Staging(cache, place.cache_bytes, directory, needs.told, needs.stopped, needs.stack)
+    stores = Stores(place)
+    ready = Prepared(work=directory)
+    ready.source = _fetched(plan.source, stores, staging) if isinstance(plan.source, S3Uri) else plan.source
+    ready.staged = stage(plan, stores, staging)
+    _lay_pipes(plan, ready, stores, staging, needs)
+    _restore(plan, ready, staging)
+    return ready
+
+
+def _fetched(uri: S3Uri, stores: Stores, staging: Staging) -> Path:
+    """The source archive."""
+    store = stores(uri.bucket)
+    found = [item for item in store.listed(uri.key) if item.key == uri.key]
+    if not found:
+        raise InputRefused(f"{uri}: the job's source archive is not there")
+    return staging.cache.fetch(store, found, staging.told, staging.stopped)[0]
+
+
+def _lay_pipes(plan: RunPlan, ready: Prepared, stores: Stores, staging: Staging, needs: Needs) -> None:
+    """The Pipe channels' directory becomes /opt/ml/input/data of each host, read-only: what a root container would
+    write there could not be removed by everybody."""
+    channels = [channel for channel in plan.channels if channel.mode == "Pipe"]
+    if not channels:
+        return
+    feeds = [feed for channel in channels for feed in _feeds(plan.name, channel, stores, staging)]
+    pipes = staging.work / "pipes"
+    for host in plan.hosts:
+        directory = pipes / host.host
+        directory.mkdir(parents=True)
+        for mount in (*host.mounts, *ready.staged.mounts[host.host]):
+            (directory / mount.target.rpartition("/")[2]).mkdir(exist_ok=True)
+        for path, content in ready.staged.files.pop(host.host, {}).items():
+            (directory / path.rpartition("/")[2]).write_bytes(content)
+        ready.staged.mounts[host.host].append(Mount(str(directory), DATA_DIRECTORY, read_only=True, stands_for="pipes"))
+    ready.pipes = needs.stack.enter_context(feeding(pipes, feeds, needs.failed))
+    for channel in channels:
+        staging.told.staged(channel.name, f"{channel.uri}, through a pipe an epoch")
+
+
+def _feeds(job: str, channel: S3Channel, stores: Stores, staging: Staging) -> list[Feed]:
+    try:
+        return epochs(channel, stores, staging.cache, staging.work)
+    except InputRefused as error:
+        raise JobRefused(job, [Fault(f"channel {channel.name}", str(error))]) from None
+
+
+def _restore(plan: RunPlan, ready: Prepared, staging: Staging) -> None:
+    ready.kept = tuple(_synced(kept) for kept in plan.kept)
+    for kept, synced in zip(plan.kept, ready.kept, strict=True):
+        if isinstance(kept.bucket, Folder):
+            # Not its root: what a killed run left can only be where a run writes.
+            part_files.sweep(kept.bucket.path / synced.folder)
+        check_writable(synced.store, synced.prefix, staging.work)
+        if kept.restored:
+            found = staging.stack.enter_context(restored(synced, staging.cache, staging.told, staging.stopped))
+            ready.restored += (found,)
+            _tell(kept, found, staging)
+
+
+def _synced(kept: KeptDirectory) -> Synced:
+    if isinstance(kept.bucket, Folder) and not kept.prefix:
+        # In the run's own folder, which nobody has made yet.
+        kept.bucket.path.mkdir(parents=True, exist_ok=True)
+    store = connect(kept.bucket)
+    return Synced(kept.path, store, kept.prefix, deletes=not kept.without, skipped=(kept.without,) if kept.without else ())
+
+
+def _tell(kept: KeptDirectory, found: Restored, staging: Staging) -> None:
+    if not found.entries:
+        staging.told.staged("checkpoints", f"none at {kept.uri} yet: the job begins anew")
+        return
+    many = f"{len(found.entries):,} files, {found.size / 1e6:,.1f} MB, the newest {found.newest}"
+    staging.told.staged("checkpoints", f"restored from {kept.uri}: {many}")
