@@ -18,9 +18,9 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import IO, Protocol
@@ -49,6 +49,7 @@ class Cache:
     def __init__(self, directory: Path, limit: int) -> None:
         self._directory = directory
         self._limit = limit
+        self._streamed = 0
 
     @contextmanager
     def tree(
@@ -82,6 +83,35 @@ class Cache:
         if missing:
             self._fetch_all(store, missing, told, stopped)
         return paths
+
+    def opened(self, store: ObjectStore, item: S3Object) -> IO[bytes] | None:
+        """Its content, if it is here; readable until it is closed, whatever room is made."""
+        path = self._object(store, item)
+        with suppress(FileNotFoundError):
+            return path.open("rb") if _touched(path) else None
+        return None
+
+    def streamed(self, store: ObjectStore, item: S3Object) -> Generator[bytes, None, None]:
+        """Its content as it is fetched, kept once it is whole. What there is no room for is only passed on."""
+        path, pieces, unsent = self._object(store, item), store.read(item), list[bytes]()
+        if item.size > self._limit:
+            yield from pieces
+            return
+        try:
+            with self._told(path), written(path, parts=self._directory / "parts") as part:
+                self._check_room(item.size)
+                for piece in pieces:
+                    unsent.append(piece)
+                    part.write(piece)
+                    yield unsent.pop()
+        except DiskFull:
+            yield from unsent
+            yield from pieces
+            return
+        self._streamed += item.size
+        if self._streamed > self._limit // 8:
+            self._streamed = 0
+            self.make_room()
 
     def make_room(self) -> None:
         """Remove what was used least recently until the cache is within its limit; nothing that a job uses."""
@@ -128,9 +158,7 @@ class Cache:
     ) -> None:
         needed = sum(item.size for item in missing.values())
         self._directory.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(self._directory).free
-        if needed > free:
-            raise DiskFull(self._directory, needed, free)
+        self._check_room(needed)
         told.fetching(len(missing), sum(item.size for item in missing.values()))
         failed = threading.Event()
         made: list[Path] = []
@@ -167,6 +195,11 @@ class Cache:
                     raise Interrupted
                 part.write(piece)
                 told.fetched(len(piece))
+
+    def _check_room(self, needed: int) -> None:
+        free = shutil.disk_usage(self._directory).free
+        if needed > free:
+            raise DiskFull(self._directory, needed, free)
 
     def _object(self, store: ObjectStore, item: S3Object) -> Path:
         name = _digest(store.identity, store.uri(item.key), item.etag, str(item.size))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from local_mode.buckets import Bucket, Folder, find_bucket, unknown
 from local_mode.inputs.listing import Entry, ListingRefused, Manifest, laid_out, read_manifest, under_prefix
 from local_mode.inputs.s3 import S3Channel
+from local_mode.lookup import looked_up
 from local_mode.object_store import FolderStore, InputRefused, ObjectStore
 from local_mode.place import Place
 from training_job.s3_uri import S3Uri
@@ -64,7 +65,7 @@ def contents(channel: S3Channel, store_of: StoreOf) -> Contents:
             _of_manifest(channel, store_of) if channel.data_type == "ManifestFile" else _of_prefix(channel, store_of)
         )
     except ListingRefused as error:
-        raise InputRefused(f"{channel.uri}: {'; '.join(_few(error.reasons))}") from None
+        raise InputRefused(f"{channel.uri}: {'; '.join(few(error.reasons))}") from None
     if not found.entries:
         raise InputRefused(f"{channel.uri}: there is no object whose key begins so{_near(channel)}")
     return found
@@ -73,7 +74,7 @@ def contents(channel: S3Channel, store_of: StoreOf) -> Contents:
 def text_of(uri: S3Uri, store_of: StoreOf) -> str:
     """A manifest's text. Raises InputRefused where there is none, or it is no text."""
     store = store_of(uri.bucket)
-    found = next((item for item in store.listed(uri.key) if item.key == uri.key), None)
+    found = store.find(uri.key)
     if found is None:
         raise InputRefused(f"{uri}: there is no such manifest")
     try:
@@ -94,14 +95,15 @@ def _of_manifest(channel: S3Channel, store_of: StoreOf) -> Contents:
 
 
 def _named(manifest: Manifest, store: ObjectStore) -> list[Entry]:
-    known = {item.key: item for item in store.listed(manifest.prefix.key)}
     keys = [(name, manifest.prefix.key + name) for name in manifest.names]
+    known = looked_up(store, [key for _, key in keys])
     if missing := [f"names {store.uri(key)}, which is not there" for _, key in keys if key not in known]:
         raise ListingRefused(missing)
     return laid_out(Entry(name, known[key]) for name, key in keys)
 
 
-def _few(reasons: tuple[str, ...]) -> list[str]:
+def few(reasons: tuple[str, ...]) -> list[str]:
+    """The first reasons, and how many more there are."""
     more = len(reasons) - _NAMED
     return [*reasons[:_NAMED], *([f"and {more:,} more"] if more > 0 else [])]
 

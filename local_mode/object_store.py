@@ -51,6 +51,9 @@ class ObjectStore(Protocol):
     def listed(self, prefix: str) -> list[S3Object]:
         """Every object whose key begins with `prefix`, by key. An empty one that ends in / is a folder."""
 
+    def find(self, key: str) -> S3Object | None:
+        """The object of this very key, as it would be listed; None where there is none."""
+
     def read(self, found: S3Object) -> Generator[bytes, None, None]:
         """Its content in pieces, as listed: raises ObjectVanished if it is another one by now."""
 
@@ -83,6 +86,19 @@ class FolderStore:
         parent = prefix.rpartition("/")[0]
         folder = self._path(parent)
         return sorted(self._walk(folder, f"{parent}/" if parent else "", prefix)) if folder.is_dir() else []
+
+    def find(self, key: str) -> S3Object | None:
+        """The file at the key's path."""
+        path = self._path(key)
+        if not path.is_file() or key.endswith(("/", SUFFIX)):
+            return None
+        for part in (path, *path.parents):
+            if part == self._root:
+                break
+            if part.is_symlink():
+                self._check_link(part, key)
+        stat = path.stat()
+        return S3Object(key, stat.st_size, _etag(stat))
 
     def read(self, found: S3Object) -> Generator[bytes, None, None]:
         """The file's content."""

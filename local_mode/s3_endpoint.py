@@ -43,6 +43,14 @@ class EndpointStore:
             found = [_object(entry) for entry in here["objects"] if entry["path"].startswith(prefix)]
             return sorted({*found, *self._below(alike)})
 
+    def find(self, key: str) -> S3Object | None:
+        """The object of this very key."""
+        with self._told(self.uri(key)):
+            try:
+                return _object(obstore.head(self._store, key))
+            except FileNotFoundError:
+                return None
+
     def read(self, found: S3Object) -> Generator[bytes, None, None]:
         """The content, if it still has the ETag it was listed with."""
         with self._told(self.uri(found.key)):

@@ -1,0 +1,31 @@
+"""Objects by their keys: one by one where they are few, by listing a folder where it holds many of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from local_mode.object_store import ObjectStore, S3Object
+
+_AT_ONCE = 16
+# A listing brings 1000 keys in one answer, wanted or not; nobody knows before how many lie in a folder.
+_MANY = 1000
+
+
+def looked_up(store: ObjectStore, keys: Iterable[str]) -> dict[str, S3Object]:
+    """The objects that there are, by key."""
+    by_folder: dict[str, set[str]] = defaultdict(set)
+    for key in keys:
+        folder, slash, _ = key.rpartition("/")
+        by_folder[folder + slash].add(key)
+    found: list[S3Object | None] = []
+    single: list[str] = []
+    for folder, wanted in by_folder.items():
+        if folder and len(wanted) >= _MANY:
+            found += [item for item in store.listed(folder) if item.key in wanted]
+        else:
+            single += wanted
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        found += pool.map(store.find, single)
+    return {item.key: item for item in found if item}
