@@ -13,7 +13,8 @@ from typing import Protocol
 from local_mode.part_files import SUFFIX, written
 from training_job.errors import HomeportError, MachineCannot
 
-CHUNK = 8 << 20
+CHUNK = 1 << 20
+"""Bytes that are moved at once. Larger pieces are slower and take memory: each is collected before it is passed on."""
 
 
 @dataclass(frozen=True, order=True)
@@ -24,6 +25,9 @@ class S3Object:
     size: int
     etag: str
     modified: float = field(default=0, compare=False)
+
+
+NO_FILE = "no file can have this key: it holds an empty part, . or .., or begins or ends with /"
 
 
 class InputRefused(HomeportError):
@@ -49,7 +53,7 @@ class ObjectStore(Protocol):
     """What tells its objects from another store's of the same keys."""
 
     def listed(self, prefix: str) -> list[S3Object]:
-        """Every object whose key begins with `prefix`, by key. An empty one that ends in / is a folder."""
+        """Every object whose key begins with `prefix`, by key. Empty ones whose key ends in / are folders, no objects."""
 
     def find(self, key: str) -> S3Object | None:
         """The object of this very key, as it would be listed; None where there is none."""
@@ -71,7 +75,7 @@ class ObjectStore(Protocol):
 
 
 class FolderStore:
-    """A directory as a bucket. What leads out of it is no object."""
+    """A directory (absolute, without links) as a bucket. What leads out of it is no object."""
 
     def __init__(self, bucket: str, root: Path) -> None:
         self._bucket = bucket
@@ -83,9 +87,15 @@ class FolderStore:
         if not self._root.is_dir():
             raise InputRefused(f"s3://{self._bucket}: is {self._root}, and there is no such directory")
         # Only the folder that the prefix ends in can hold what begins with it.
-        parent = prefix.rpartition("/")[0]
-        folder = self._path(parent)
-        return sorted(self._walk(folder, f"{parent}/" if parent else "", prefix)) if folder.is_dir() else []
+        parent, separator, _ = prefix.rpartition("/")
+        if separator and not is_path(parent):
+            return []
+        folder = self._root / parent
+        if not folder.is_dir():
+            return []
+        if not folder.resolve().is_relative_to(self._root):
+            raise InputRefused(f"{self.uri(prefix)}: {folder} leads out of the bucket's directory")
+        return sorted(self._walk(folder, parent + separator, prefix, ()))
 
     def find(self, key: str) -> S3Object | None:
         """The file at the key's path."""
@@ -96,19 +106,21 @@ class FolderStore:
             if part == self._root:
                 break
             if part.is_symlink():
-                self._check_link(part, key)
+                self._check_link(part, key, ())
         stat = path.stat()
-        return S3Object(key, stat.st_size, _etag(stat))
+        return S3Object(key, stat.st_size, _etag(stat), stat.st_mtime)
 
     def read(self, found: S3Object) -> Generator[bytes, None, None]:
         """The file's content."""
         try:
             with self._path(found.key).open("rb") as content:
-                if _etag(os.fstat(content.fileno())) != found.etag:
-                    raise ObjectVanished(self.uri(found.key))
-                while piece := content.read(CHUNK):
-                    yield piece
-        except FileNotFoundError:
+                while _etag(os.fstat(content.fileno())) == found.etag:
+                    if piece := content.read(CHUNK):
+                        yield piece
+                    else:
+                        return
+            raise ObjectVanished(self.uri(found.key))
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise ObjectVanished(self.uri(found.key)) from None
         except PermissionError:
             raise MachineCannot(f"{self._path(found.key)} cannot be read by you") from None
@@ -126,7 +138,7 @@ class FolderStore:
         except PermissionError as error:
             raise MachineCannot(f"{self.uri(key)}: {error.filename} cannot be written by you") from None
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-            raise MachineCannot(f"{self.uri(key)}: {error.filename}: {error.strerror}") from None
+            raise MachineCannot(f"{self.uri(key)}: {target} cannot be written: {error.strerror}") from None
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove files, and folders that then hold nothing: S3 knows no empty ones."""
@@ -134,7 +146,7 @@ class FolderStore:
             path = self._path(key)
             try:
                 path.unlink()
-            except (FileNotFoundError, NotADirectoryError):
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 continue
             except OSError as error:
                 raise MachineCannot(f"{self.uri(key)}: {path} cannot be removed: {error.strerror}") from None
@@ -150,38 +162,53 @@ class FolderStore:
         return f"s3://{self._bucket}/{key}"
 
     def _path(self, key: str) -> Path:
-        path = self._root / key
-        if key.startswith("/") or ".." in Path(key).parts:
-            raise InputRefused(f"{self.uri(key)}: a key may neither begin with / nor hold ..")
-        return path
+        if not is_path(key):
+            raise InputRefused(f"{self.uri(key)}: {NO_FILE}")
+        return self._root / key
 
-    def _walk(self, folder: Path, at: str, prefix: str) -> Iterator[S3Object]:
-        """Objects below `folder`, whose key is `at`."""
+    def _walk(self, folder: Path, at: str, prefix: str, linked: tuple[Path, ...]) -> Iterator[S3Object]:
+        """Objects below `folder`, whose key is `at`. `linked` are the folders whose links led here."""
         try:
             entries = list(os.scandir(folder))
+        except FileNotFoundError:
+            return
         except PermissionError:
             raise MachineCannot(f"{folder} cannot be read by you") from None
+        came = (*linked, folder.resolve()) if any(entry.is_symlink() for entry in entries) else linked
         for entry in entries:
             key = f"{at}{entry.name}"
-            if not (key.startswith(prefix) or prefix.startswith(f"{key}/")) or entry.name.endswith(SUFFIX):
+            if not key.startswith(prefix) or entry.name.endswith(SUFFIX):
                 continue
+            self._check_name(key)
             if entry.is_symlink():
-                self._check_link(Path(entry.path), key)
+                self._check_link(Path(entry.path), key, came)
             if entry.is_dir():
-                yield from self._walk(Path(entry.path), f"{key}/", prefix)
+                yield from self._walk(Path(entry.path), f"{key}/", prefix, came)
             elif entry.is_file():
-                stat = entry.stat()
-                yield S3Object(key, stat.st_size, _etag(stat), stat.st_mtime)
+                with suppress(FileNotFoundError):
+                    stat = entry.stat()
+                    yield S3Object(key, stat.st_size, _etag(stat), stat.st_mtime)
 
-    def _check_link(self, link: Path, key: str) -> None:
+    def _check_link(self, link: Path, key: str, came: tuple[Path, ...]) -> None:
         try:
             target = link.resolve(strict=True)
         except (OSError, RuntimeError):
             raise InputRefused(f"{self.uri(key)}: {link} is a link to nothing") from None
-        if not target.is_relative_to(self._root):
+        if not target.is_relative_to(self._root.resolve()):
             raise InputRefused(f"{self.uri(key)}: {link} leads out of the bucket's directory, to {target}")
-        if link.is_relative_to(target):
+        if any(folder.is_relative_to(target) for folder in came):
             raise InputRefused(f"{self.uri(key)}: {link} leads back to a folder it lies in")
+
+    def _check_name(self, key: str) -> None:
+        try:
+            key.encode()
+        except UnicodeEncodeError:
+            raise InputRefused(f"s3://{self._bucket}: the name of {key!r} is not UTF-8, which keys are") from None
+
+
+def is_path(key: str) -> bool:
+    """Whether a file below the bucket's directory can have this key, and no other."""
+    return not any(part in ("", ".", "..") for part in key.split("/")) and "\0" not in key
 
 
 def _etag(stat: os.stat_result) -> str:

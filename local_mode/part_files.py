@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile, mkdtemp
+from tempfile import NamedTemporaryFile
 from typing import IO, cast
 
 from training_job.errors import DiskFull
@@ -28,41 +28,31 @@ def written(path: Path, *, needed: int = 0, parts: Path | None = None) -> Iterat
 
     The part lies beside `path`, or in `parts` on the same file system. Raises DiskFull, naming `needed` bytes.
     """
-    folder = parts or path.parent
-    with no_room_told(path, needed):
-        folder.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=folder, prefix=".", suffix=SUFFIX, delete=False) as part:
-            made = Path(part.name)
-            try:
-                fcntl.flock(part, fcntl.LOCK_EX)
-                yield cast(IO[bytes], part)
-                part.flush()
-                made.chmod(0o644)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                made.replace(path)
-            finally:
-                made.unlink(missing_ok=True)
+    with no_room_told(path, needed), _part(parts or path.parent) as part:
+        yield part
+        part.flush()
+        Path(part.name).chmod(0o644)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Path(part.name).replace(path)
 
 
 @contextmanager
 def spool(folder: Path) -> Iterator[Path]:
     """A directory in `folder` to write to, of any number of files, gone at the end with all of them."""
-    with no_room_told(folder, 0):
-        folder.mkdir(parents=True, exist_ok=True)
-        made = Path(mkdtemp(dir=folder, prefix=".", suffix=SUFFIX))
-    held = os.open(made, os.O_RDONLY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-        os.close(held)
+    with _part(folder) as part:
+        made = _spool_of(Path(part.name))
+        with no_room_told(folder, 0):
+            made.mkdir(mode=0o700)
+        try:
+            yield made
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
 
 
 def sweep(folder: Path) -> None:
     """Remove the parts and spools anywhere below a folder that no process writes any more."""
     for directory, folders, names in os.walk(folder):
-        for name in (*names, *folders):
+        for name in names:
             if name.endswith(SUFFIX):
                 _remove_unheld(Path(directory, name))
         folders[:] = [name for name in folders if not name.endswith(SUFFIX)]
@@ -80,19 +70,37 @@ def no_room_told(path: Path, needed: int) -> Iterator[None]:
         raise DiskFull(path, needed, shutil.disk_usage(there).free) from None
 
 
+@contextmanager
+def _part(folder: Path) -> Iterator[IO[bytes]]:
+    """A new part, held while the context is open; whatever still has its name then is removed."""
+    with no_room_told(folder, 0):
+        part = _held(folder)
+    with part:
+        try:
+            yield part
+        finally:
+            Path(part.name).unlink(missing_ok=True)
+
+
+def _held(folder: Path) -> IO[bytes]:
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        part = NamedTemporaryFile(dir=folder, prefix=".", suffix=SUFFIX, delete=False)  # noqa: SIM115 - the caller's
+        fcntl.flock(part, fcntl.LOCK_EX)
+        # One that was swept before it was held is no part any more.
+        if os.fstat(part.fileno()).st_nlink:
+            return cast(IO[bytes], part)
+        part.close()
+
+
+def _spool_of(part: Path) -> Path:
+    """A spool lies beside a part that is held for it: some file systems lock no directories."""
+    return part.with_name(f"{part.name.removesuffix(SUFFIX)}.spool{SUFFIX}")
+
+
 def _remove_unheld(part: Path) -> None:
-    try:
-        held = os.open(part, os.O_RDONLY | os.O_NOFOLLOW)
-    except OSError:
-        # Its writer has just finished.
-        return
-    try:
-        with suppress(OSError):
-            # Refused while somebody writes it.
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if part.is_dir():
-                shutil.rmtree(part, ignore_errors=True)
-            else:
-                part.unlink()
-    finally:
-        os.close(held)
+    with suppress(OSError), part.open("r+b") as held:
+        # Refused while somebody writes it; gone where its writer has just finished.
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(_spool_of(part), ignore_errors=True)
+        part.unlink()

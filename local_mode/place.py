@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from training_job.errors import Fault, JobRefused
 from training_job.faults import dotted, faults_of
@@ -20,7 +21,20 @@ DEFAULT_REGION = "us-west-2"
 DEFAULT_CACHE = "~/.cache/homeport"
 DEFAULT_CACHE_GIGABYTES = 50.0
 
-Endpoint = Annotated[str, StringConstraints(pattern=r"^(aws|https?://[^/\s]+/?)$")]
+
+def _checked_endpoint(text: str) -> str:
+    """An S3 endpoint without a closing slash, or `aws`. Raises ValueError for anything else."""
+    try:
+        url = urlsplit(text)
+        is_address = url.scheme in ("http", "https") and url.hostname and url.port != 0 and " " not in text
+    except ValueError:
+        is_address = False
+    if text != "aws" and not (is_address and f"{url.scheme}://{url.netloc}" == text.rstrip("/")):
+        raise ValueError(f"{text!r} must be aws, or an address such as http://127.0.0.1:9000")
+    return text.rstrip("/")
+
+
+Endpoint = Annotated[str, AfterValidator(_checked_endpoint)]
 
 
 class _Table(BaseModel):
@@ -121,10 +135,18 @@ def read_place(start: Path, environ: Mapping[str, str], runs: Path | None = None
         file=file,
         file_systems=content.local.file_systems,
         buckets=content.local.buckets,
-        endpoint=environ.get("AWS_ENDPOINT_URL_S3") or content.local.s3.endpoint,
+        endpoint=_endpoint(environ) or content.local.s3.endpoint,
         cache=_cache(start, root, content.local.cache.path, environ, source),
         cache_bytes=int(content.local.cache.gigabytes * 1e9),
     )
+
+
+def _endpoint(environ: Mapping[str, str]) -> str | None:
+    asked = environ.get("AWS_ENDPOINT_URL_S3")
+    try:
+        return _checked_endpoint(asked) if asked else None
+    except ValueError as error:
+        raise JobRefused("AWS_ENDPOINT_URL_S3", [Fault("", str(error))]) from None
 
 
 def _cache(start: Path, root: Path, asked: str, environ: Mapping[str, str], source: str) -> Path:

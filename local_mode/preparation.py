@@ -139,7 +139,9 @@ def _synced(kept: KeptDirectory) -> Synced:
         # In the run's own folder, which nobody has made yet.
         kept.bucket.path.mkdir(parents=True, exist_ok=True)
     store = connect(kept.bucket)
-    return Synced(kept.path, store, kept.prefix, deletes=not kept.without, skipped=(kept.without,) if kept.without else ())
+    return Synced(
+        kept.path, store, kept.prefix, deletes=not kept.without, skipped=(kept.without,) if kept.without else ()
+    )
 
 
 def _tell(kept: KeptDirectory, found: Restored, staging: Staging) -> None:

@@ -63,11 +63,11 @@ def laid_out(entries: Iterable[Entry]) -> list[Entry]:
         else:
             reasons.append(f"keys {key!r} and {twin!r} are both {entry.path!r} in the channel")
     for path, entry in by_path.items():
-        for folder in _folders(path):
-            if folder in by_path:
-                reasons.append(
-                    f"key {by_path[folder].object.key!r} is a file where {entry.object.key!r} needs a folder"
-                )
+        reasons += [
+            f"key {by_path[folder].object.key!r} is a file where {entry.object.key!r} needs a folder"
+            for folder in _folders(path)
+            if folder in by_path
+        ]
     if reasons:
         raise ListingRefused(reasons)
     return list(by_path.values())
@@ -127,12 +127,13 @@ def read_augmented(text: str, names: Sequence[str]) -> list[tuple[Attribute, ...
     """
     rows: list[tuple[Attribute, ...]] = []
     reasons: list[str] = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Not splitlines(): a JSON text may hold the other separators that it splits at.
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
             rows.append(_row(json.loads(line), names))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             reasons.append(f"line {number}: {_why(error)}")
     if reasons:
         raise ListingRefused(reasons)
@@ -148,6 +149,10 @@ def sibling_manifest(prefix: S3Uri, entries: Iterable[Entry]) -> bytes:
 
 def _unfit(path: str) -> str | None:
     parts = path.split("/")
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "holds half a character, which UTF-8 cannot say"
     if path.startswith("/"):
         return "begins with / after the prefix: no file of a channel can"
     if any(part in ("", ".", "..") for part in parts):
@@ -170,6 +175,8 @@ def _array(text: str) -> list[tuple[int, Any]]:
         values = json.loads(text)
     except json.JSONDecodeError as error:
         raise ListingRefused([f"line {error.lineno}: is no JSON: {error.msg}"]) from None
+    except (ValueError, RecursionError) as error:
+        raise ListingRefused([f"line 1: cannot be read: {error}"]) from None
     if not isinstance(values, list):
         raise ListingRefused(["line 1: must be a JSON array"])
     decoder, at, found = json.JSONDecoder(), text.index("[") + 1, []
@@ -184,7 +191,7 @@ def _array(text: str) -> list[tuple[int, Any]]:
 
 def _row(line: Any, names: Sequence[str]) -> tuple[Attribute, ...]:
     if not isinstance(line, dict):
-        raise ValueError(f"must be a JSON object, not {_short(line)}")
+        raise ValueError(f"must be a JSON object, not {_short(line)}")  # noqa: TRY004 - a fault of the text
     if missing := [name for name in names if name not in line]:
         raise ValueError(f"has no attribute {', '.join(missing)}")
     return tuple(_attribute(name, line[name]) for name in names)
@@ -194,7 +201,10 @@ def _attribute(name: str, value: Any) -> Attribute:
     if name.endswith("-ref"):
         if not isinstance(value, str):
             raise ValueError(f"{name} must be an s3:// URI, not {_short(value)}")
-        return Attribute(reference=S3Uri.parse(value))
+        uri = S3Uri.parse(value)
+        if not uri.key:
+            raise ValueError(f"{name} {_short(value)} names a bucket and no object")
+        return Attribute(reference=uri)
     return Attribute(text=value if isinstance(value, str) else json.dumps(value, separators=(",", ":")))
 
 
@@ -202,7 +212,7 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str) and value != ""
 
 
-def _why(error: ValueError) -> str:
+def _why(error: Exception) -> str:
     return f"is no JSON: {error.msg}" if isinstance(error, json.JSONDecodeError) else str(error)
 
 
