@@ -53,7 +53,7 @@ class ObjectStore(Protocol):
     """What tells its objects from another store's of the same keys."""
 
     def listed(self, prefix: str) -> list[S3Object]:
-        """Every object whose key begins with `prefix`, by key. Empty ones whose key ends in / are folders, no objects."""
+        """Every object whose key begins with `prefix`, by key. Empty ones that end in / are folders, no objects."""
 
     def find(self, key: str) -> S3Object | None:
         """The object of this very key, as it would be listed; None where there is none."""

@@ -19,7 +19,7 @@ from typing import IO, cast
 from training_job.errors import DiskFull
 
 SUFFIX = ".homeport-part"
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -49,6 +49,15 @@ def spool(folder: Path) -> Iterator[Path]:
             shutil.rmtree(made, ignore_errors=True)
 
 
+@contextmanager
+def written_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `path` at the end and is gone where that is not reached. Raises DiskFull."""
+    with no_room_told(path, 0), spool(path.parent) as made:
+        yield made
+        made.chmod(0o755)
+        made.replace(path)
+
+
 def sweep(folder: Path) -> None:
     """Remove the parts and spools anywhere below a folder that no process writes any more."""
     for directory, folders, names in os.walk(folder):
@@ -64,10 +73,15 @@ def no_room_told(path: Path, needed: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno not in NO_ROOM:
             raise
-        there = next(folder for folder in (path, *path.parents) if folder.exists())
-        raise DiskFull(path, needed, shutil.disk_usage(there).free) from None
+        raise disk_full(path, needed) from None
+
+
+def disk_full(path: Path, needed: int) -> DiskFull:
+    """What there is to say when `needed` bytes find no room at `path`."""
+    there = next(folder for folder in (path, *path.parents) if folder.exists())
+    return DiskFull(path, needed, shutil.disk_usage(there).free)
 
 
 @contextmanager

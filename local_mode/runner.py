@@ -256,21 +256,31 @@ def _keep(run: _Run, name: str, line: bytes) -> None:
 
 def _take_away(run: _Run, syncing: Syncing | None, artifacts: Artifacts) -> HomeportError | None:
     """The last of the kept directories and the artifacts to where they go; what hindered it, once all was tried."""
-    problems: list[HomeportError] = []
-    try:
-        for path, count in (syncing.finish() if syncing else {}).items():
-            run.says(f"{path}: {count.uploaded:,} files kept, {count.size / 1e6:,.1f} MB, {count.deleted:,} deleted")
-    except HomeportError as error:
-        problems.append(error)
-    try:
-        if run.plan.delivery:
-            deliver(artifacts, connect(run.plan.delivery.bucket), run.plan.delivery.uri.key)
-            run.says(f"the artifacts are at {run.plan.delivery.uri}/")
-    except HomeportError as error:
-        problems.append(error)
-    for error in problems[1:]:
-        run.says(str(error))
+    steps = (lambda: _keep_last(run, syncing), lambda: _deliver(run, artifacts))
+    problems = [problem for step in steps if (problem := _tried(step))]
+    for other in problems[1:]:
+        run.says(str(other))
     return problems[0] if problems else None
+
+
+def _tried(step: Callable[[], None]) -> HomeportError | None:
+    try:
+        step()
+    except HomeportError as error:
+        return error
+    return None
+
+
+def _keep_last(run: _Run, syncing: Syncing | None) -> None:
+    for path, count in (syncing.finish() if syncing else {}).items():
+        run.says(f"{path}: {count.uploaded:,} files kept, {count.size / 1e6:,.1f} MB, {count.deleted:,} deleted")
+
+
+def _deliver(run: _Run, artifacts: Artifacts) -> None:
+    where = run.plan.delivery
+    if where:
+        deliver(artifacts, connect(where.bucket), where.uri.key)
+        run.says(f"the artifacts are at {where.uri}/")
 
 
 def _tell_unread(run: _Run, ready: Prepared) -> None:

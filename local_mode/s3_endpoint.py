@@ -66,7 +66,7 @@ class EndpointStore:
         """The object of this very key."""
         with self._told(self.uri(key)):
             try:
-                return _object(obstore.head(self._store, key))
+                return _object(obstore.head(self._reading, key))
             except FileNotFoundError:
                 return None
 
