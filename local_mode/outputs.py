@@ -1,26 +1,26 @@
-"""model.tar.gz and output.tar.gz from what the hosts left, merged, streamed and rooted as in the cloud.
+"""What the hosts left, merged: model.tar.gz and output.tar.gz, rooted as in the cloud, or the same as folders.
 
 model.tar.gz holds the children of /opt/ml/model, output.tar.gz those of /opt/ml/output/data (developer guide,
 your-algorithms-training-algo-output). What SageMaker does when two hosts write one path is not documented: here the
 host with the lowest number wins, and every such path is reported.
+
+With OutputDataConfig.CompressionType NONE the model is left uncompressed. Under which prefix is not documented either.
+`output/model/` is where public programs look for it; SageMaker SDK 2.257.7 (Estimator.model_data in estimator.py,
+Session._gen_s3_model_data_source in session.py) takes S3ModelArtifacts for the prefix and adds a / where none ends it.
+That output/data stays uncompressed as well, under `output/data/`, is a guess of ours.
 """
 
 from __future__ import annotations
 
-import errno
-import gzip
-import io
-import shutil
 import tarfile
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO
 
+from local_mode.archives import Making, packed, unpacked
 from local_mode.engine import Host
+from local_mode.host_files import files_of
 from local_mode.plan import MODEL_DIRECTORY, OUTPUT_DIRECTORY
-from training_job.errors import DiskFull
 
 _FAILURE_BYTES = 1 << 16
 
@@ -34,9 +34,17 @@ class Collision:
     hosts: tuple[str, ...]
 
 
-@dataclass
+@dataclass(frozen=True)
+class OutputFile:
+    """A file to be delivered: its key from the job's output folder on, and where it is."""
+
+    key: str
+    path: Path
+
+
+@dataclass(frozen=True)
 class Artifacts:
-    """What the job left. Sizes are bytes; a file count of 0 is an archive with nothing in it."""
+    """What the job left, in archives or folders; a file count of 0 is one with nothing in it."""
 
     model: Path
     output: Path
@@ -44,141 +52,150 @@ class Artifacts:
     output_files: int = 0
     collisions: list[Collision] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
+    files: tuple[OutputFile, ...] = ()
+    """What is to be delivered. UNVERIFIED: a model.tar.gz always, an output.tar.gz only if something is in it."""
 
 
-def collect(hosts: Mapping[str, Host], directory: Path) -> Artifacts:
-    """Fetch every host's directories and pack them into `directory`. Raises DiskFull, leaving no half archive."""
-    directory.mkdir(parents=True, exist_ok=True)
-    found = Artifacts(directory / "model.tar.gz", directory / "output.tar.gz")
-    with _packed(found.model) as archive:
-        for name, host in hosts.items():
-            with closing(_members(host, MODEL_DIRECTORY)) as members:
-                for member, content in members:
-                    archive.add(name, member, content)
-    found.model_files = archive.files
-    found.collisions += archive.collisions
-    with _packed(found.output) as archive:
-        for name, host in hosts.items():
-            with closing(_members(host, OUTPUT_DIRECTORY)) as members:
-                for member, content in members:
-                    if member.name == "failure" and content is not None:
-                        found.failures[name] = content.read(_FAILURE_BYTES).decode(errors="replace")
-                    elif member.name.startswith("data/"):
-                        _rebase(member, "data")
-                        archive.add(name, member, content)
-    found.output_files = archive.files
-    found.collisions += archive.collisions
-    return found
+def collect(hosts: Mapping[str, Host], directory: Path, compressed: bool = True) -> Artifacts:
+    """Fetch every host's directories into archives in `directory`, or into folders there.
+
+    Raises DiskFull, leaving no half archive; Escapes for what cannot be a file here; MachineCannot.
+    """
+    made = packed if compressed else unpacked
+    model, output = (
+        directory / name for name in (("model.tar.gz", "output.tar.gz") if compressed else ("model", "data"))
+    )
+    failures: dict[str, str] = {}
+    with made(model) as making:
+        models = _Merge(model.name, making)
+        _gather(hosts, MODEL_DIRECTORY, models)
+    with made(output) as making:
+        outputs = _Merge(output.name, making, below="data/")
+        _gather(hosts, OUTPUT_DIRECTORY, outputs, failures)
+    return Artifacts(
+        model=model,
+        output=output,
+        model_files=models.files,
+        output_files=outputs.files,
+        collisions=models.collisions + outputs.collisions,
+        failures=failures,
+        files=(*_files(model), *(_files(output) if outputs.files else ())),
+    )
 
 
-class _Archive:
-    """One archive in the making."""
+def _gather(hosts: Mapping[str, Host], directory: str, merge: _Merge, failures: dict[str, str] | None = None) -> None:
+    for name, host in hosts.items():
+        with files_of(name, host, directory) as found:
+            for member, source in found:
+                if failures is not None and member.name == "failure" and member.isreg():
+                    failures[name] = _text(member, source)
+                else:
+                    merge.add(name, member, source)
+        if merge.orphans:
+            # The content of what they link to has gone by. It is rare enough to let it come once more.
+            with files_of(name, host, directory) as found:
+                for member, source in found:
+                    merge.adopt(name, member, source)
+            merge.orphans.clear()
 
-    def __init__(self, name: str, target: tarfile.TarFile) -> None:
-        self._name = name
-        self._target = target
+
+def _text(member: tarfile.TarInfo, source: tarfile.TarFile) -> str:
+    content = source.extractfile(member)
+    return content.read(_FAILURE_BYTES).decode(errors="replace") if content else ""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What a path of the merged tree is: whose, a tar's type, and where it points."""
+
+    host: str
+    type: bytes
+    linkname: str
+
+
+class _Merge:
+    """What several hosts left, one after the other; the first to have a path keeps it. Only what is below `below`."""
+
+    def __init__(self, archive: str, making: Making, below: str = "") -> None:
+        self._archive = archive
+        self._making = making
+        self._below = below
+        self._kept: dict[str, _Kept] = {}
         self._writers: dict[str, list[str]] = {}
-        self._is_directory: dict[str, bool] = {}
+        self.orphans: dict[str, list[tarfile.TarInfo]] = {}
+        """Hard links to what this host lost to another, or has elsewhere: by the name of that."""
         self.files = 0
-        self.needed = 0
-        self.full: OSError | None = None
-
-    def add(self, host: str, member: tarfile.TarInfo, content: IO[bytes] | None) -> None:
-        """Add a member, or note that another host had its path first. Devices are left out, as sockets are."""
-        if member.isdev() or self._taken(host, member):
-            return
-        self._is_directory[member.name] = member.isdir()
-        self._writers[member.name] = [host]
-        self.needed += member.size
-        self.files += not member.isdir()
-        if self.full:
-            return
-        try:
-            self._target.addfile(member, content)
-        except OSError as error:
-            # The rest is still counted, so that the error can say how much room it takes.
-            self.full = error
-
-    def _taken(self, host: str, member: tarfile.TarInfo) -> bool:
-        """Whether another host wrote this path, or has a file where this one has a directory around it."""
-        for path in (*map(str, reversed(PurePosixPath(member.name).parents)), member.name):
-            if path in self._writers and not (self._is_directory[path] and (path != member.name or member.isdir())):
-                if host not in self._writers[path]:
-                    self._writers[path].append(host)
-                return True
-        return member.name in self._writers
 
     @property
     def collisions(self) -> list[Collision]:
         """The paths of several hosts; directories of several are merged and no collision."""
-        return [Collision(self._name, path, tuple(hosts)) for path, hosts in self._writers.items() if len(hosts) > 1]
+        return [Collision(self._archive, path, tuple(hosts)) for path, hosts in self._writers.items()]
+
+    def add(self, host: str, member: tarfile.TarInfo, source: tarfile.TarFile) -> None:
+        """Keep a member of a host's, or note that another host had its path first. Pipes are left out."""
+        if not member.name.startswith(self._below):
+            return
+        member.name = member.name.removeprefix(self._below)
+        if member.ischr() or member.isblk():
+            self._making.add(host, member, source)
+        elif member.isreg() or member.isdir() or member.issym() or member.islnk():
+            self._merge(host, member, source)
+
+    def adopt(self, host: str, member: tarfile.TarInfo, source: tarfile.TarFile) -> None:
+        """Give a host's orphans what they link to: the first its content, the others a link to the first."""
+        links = self.orphans.get(member.name, ())
+        if not (member.isreg() or member.issym()):
+            return
+        for link in links:
+            member.name = link.name
+            self._keep(host, member, source)
+            if member.isreg():
+                member.type, member.size, member.linkname = tarfile.LNKTYPE, 0, link.name
+
+    def _merge(self, host: str, member: tarfile.TarInfo, source: tarfile.TarFile) -> None:
+        if self._taken(host, member):
+            return
+        if member.islnk():
+            target = self._kept.get(member.linkname.removeprefix(self._below))
+            if target is None or target.host != host or not member.linkname.startswith(self._below):
+                self.orphans.setdefault(member.linkname, []).append(member)
+                return
+            member.linkname = member.linkname.removeprefix(self._below)
+            if target.type == tarfile.SYMTYPE:
+                member.type, member.linkname = tarfile.SYMTYPE, target.linkname
+        self._keep(host, member, source)
+
+    def _keep(self, host: str, member: tarfile.TarInfo, source: tarfile.TarFile) -> None:
+        self._kept[member.name] = _Kept(host, member.type, member.linkname)
+        self.files += not member.isdir()
+        self._making.add(host, member, source)
+
+    def _taken(self, host: str, member: tarfile.TarInfo) -> bool:
+        """Whether another host wrote this path, or has a file where this one has a directory around it."""
+        for path in (*map(str, reversed(PurePosixPath(member.name).parents)), member.name):
+            kept = self._kept.get(path)
+            if kept and not (kept.type == tarfile.DIRTYPE and (path != member.name or member.isdir())):
+                writers = self._writers.setdefault(path, [kept.host])
+                if host not in writers:
+                    writers.append(host)
+                return True
+        return member.name in self._kept
 
 
-@contextmanager
-def _packed(path: Path) -> Iterator[_Archive]:
-    """An archive that appears under its name only when it is whole."""
-    part = path.with_name(f".{path.name}.part")
-    archive = None
-    try:
-        with (
-            part.open("wb") as raw,
-            gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as packed,
-            tarfile.open(fileobj=packed, mode="w") as target,
-        ):
-            archive = _Archive(path.name, target)
-            yield archive
-            if archive.full:
-                raise archive.full
-        part.replace(path)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        part.unlink(missing_ok=True)
-        raise DiskFull(path, archive.needed if archive else 0, shutil.disk_usage(path.parent).free) from None
-    finally:
-        part.unlink(missing_ok=True)
+def _files(made: Path) -> Iterator[OutputFile]:
+    """An archive, or every file of a folder. A link is what it points to, since buckets know none; one to nothing is
+    no file."""
+    if made.is_file():
+        yield OutputFile(made.name, made)
+    else:
+        yield from _below(made, made.name, ())
 
 
-def _members(host: Host, path: str) -> Generator[tuple[tarfile.TarInfo, IO[bytes] | None], None, None]:
-    """What is below a directory of a host, named from there, owned by root as everything in the cloud's archives."""
-    with (
-        closing(host.fetch(path)) as chunks,
-        tarfile.open(fileobj=_Stream(chunks), mode="r|", bufsize=1 << 20) as source,
-    ):
-        for member in source:
-            _rebase(member, PurePosixPath(path).name)
-            if member.name in ("", "."):
-                continue
-            member.uid = member.gid = 0
-            member.uname = member.gname = "root"
-            member.mtime = int(member.mtime)
-            member.pax_headers = {}
-            content = source.extractfile(member) if member.isreg() else None
-            yield member, content
-
-
-def _rebase(member: tarfile.TarInfo, folder: str) -> None:
-    """Name a member, and what a hard link points to, from inside `folder`."""
-    member.name = member.name.removeprefix(folder).lstrip("/")
-    if member.islnk():
-        member.linkname = member.linkname.removeprefix(folder).lstrip("/")
-
-
-class _Stream(io.RawIOBase):
-    """An iterator of bytes as a file to read from."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        while size < 0 or len(self._rest) < size:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                break
-            self._rest += chunk
-        taken, self._rest = (self._rest, b"") if size < 0 else (self._rest[:size], self._rest[size:])
-        return taken
+def _below(folder: Path, key: str, around: tuple[Path, ...]) -> Iterator[OutputFile]:
+    around = (*around, folder.resolve())
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            yield OutputFile(f"{key}/{path.name}", path)
+        # A link back to a folder that it lies in would have no end.
+        elif path.is_dir() and path.resolve() not in around:
+            yield from _below(path, f"{key}/{path.name}", around)

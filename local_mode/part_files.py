@@ -1,6 +1,6 @@
-"""Files that appear under their name only when they are whole, and what a killed process left of them.
+"""Files and folders that appear under their name only when they are whole, and what a killed process left of them.
 
-A file in the making is locked by its writer. The kernel drops the lock with the process, so a part that nobody holds
+What is in the making is locked by its writer. The kernel drops the lock with the process, so a part that nobody holds
 is a remain, whoever finds it.
 """
 
@@ -13,13 +13,13 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, mkdtemp
 from typing import IO, cast
 
 from training_job.errors import DiskFull
 
 SUFFIX = ".homeport-part"
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -44,12 +44,31 @@ def written(path: Path, *, needed: int = 0, parts: Path | None = None) -> Iterat
                 made.unlink(missing_ok=True)
 
 
+@contextmanager
+def written_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `path` at the end and is gone where that is not reached. Raises DiskFull."""
+    with no_room_told(path, 0):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(mkdtemp(dir=path.parent, prefix=".", suffix=SUFFIX))
+        held = os.open(made, os.O_RDONLY)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            yield made
+            made.chmod(0o755)
+            made.replace(path)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+            os.close(held)
+
+
 def sweep(folder: Path) -> None:
     """Remove the parts anywhere below a folder that no process writes any more."""
-    for directory, _, names in os.walk(folder):
-        for name in names:
+    for directory, folders, names in os.walk(folder):
+        for name in (*names, *folders):
             if name.endswith(SUFFIX):
                 _remove_unheld(Path(directory, name))
+        # One that is still being filled holds nothing that is ours to look at.
+        folders[:] = [name for name in folders if not name.endswith(SUFFIX)]
 
 
 @contextmanager
@@ -58,17 +77,31 @@ def no_room_told(path: Path, needed: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno not in NO_ROOM:
             raise
-        there = next(folder for folder in (path, *path.parents) if folder.exists())
-        raise DiskFull(path, needed, shutil.disk_usage(there).free) from None
+        raise disk_full(path, needed) from None
+
+
+def disk_full(path: Path, needed: int) -> DiskFull:
+    """What there is to say when `needed` bytes find no room at `path`."""
+    there = next(folder for folder in (path, *path.parents) if folder.exists())
+    return DiskFull(path, needed, shutil.disk_usage(there).free)
 
 
 def _remove_unheld(part: Path) -> None:
     try:
-        with part.open("rb") as held:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        # Its writer has just finished.
+        return
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
             part.unlink()
     except OSError:
         # Somebody writes it, or has just finished.
         return
+    finally:
+        os.close(held)

@@ -1,0 +1,75 @@
+"""What a job left, put where its OutputDataConfig says: `<S3OutputPath>/<job name>/output/model.tar.gz` and so on."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Protocol
+
+from local_mode.object_store import ObjectStore
+from local_mode.outputs import Artifacts, OutputFile
+from training_job.errors import HomeportError, MachineCannot
+from training_job.s3_uri import S3Uri
+
+_UPLOADS = 8
+"""Side by side. A large object goes in parts, which are side by side already."""
+
+
+class Delivering(Protocol):
+    """Who is told how a delivery goes; called from several threads."""
+
+    def begins(self, files: int, size: int) -> None:
+        """So many files of so many bytes in all are to be delivered."""
+
+    def delivered(self, uri: str, size: int) -> None:
+        """A file of so many bytes is there, whole."""
+
+
+class NotDelivered(MachineCannot):
+    """An artifact is not where the job wants it; ends as what kept it from there does."""
+
+    def __init__(self, path: Path, uri: str, cause: Exception) -> None:
+        super().__init__(
+            f"{path}: not delivered to {uri}: {cause}\nIt is still whole in the run's folder, and so is everything "
+            "else the job left: copy it from there once that is put right."
+        )
+        if isinstance(cause, HomeportError):
+            self.exit_code = cause.exit_code
+
+
+def output_prefix(output_path: S3Uri, job: str) -> str:
+    """The key below which a job's artifacts are, from its S3OutputPath and its name."""
+    return "/".join(part for part in (output_path.key.rstrip("/"), job, "output") if part)
+
+
+def deliver(artifacts: Artifacts, store: ObjectStore, prefix: str, told: Delivering) -> list[str]:
+    """Upload what the job left to below `prefix`; the URIs, in the order of `artifacts.files`.
+
+    Raises NotDelivered for the first that cannot be had there; those that have not begun then never do.
+    UNVERIFIED: model.tar.gz is written even if nothing is in it, output.tar.gz only if something is.
+    """
+    keys = [f"{prefix}/{file.key}" if prefix else file.key for file in artifacts.files]
+    sizes = [file.path.stat().st_size for file in artifacts.files]
+    told.begins(len(keys), sum(sizes))
+    failed = threading.Event()
+
+    def one(file: OutputFile, key: str, size: int) -> None:
+        if failed.is_set():
+            return
+        try:
+            store.write(key, file.path)
+        except (HomeportError, OSError) as error:
+            failed.set()
+            raise NotDelivered(file.path, store.uri(key), error) from None
+        told.delivered(store.uri(key), size)
+
+    with ThreadPoolExecutor(max_workers=_UPLOADS) as pool:
+        uploads = [pool.submit(one, *file) for file in zip(artifacts.files, keys, sizes, strict=True)]
+        try:
+            for upload in as_completed(uploads):
+                upload.result()
+        except BaseException:
+            failed.set()
+            raise
+    return [store.uri(key) for key in keys]
