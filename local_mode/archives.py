@@ -1,13 +1,13 @@
 """What hosts left, written as it comes: into one .tar.gz by all cores, or into a folder as it is.
 
 Each appears under its name only when it is whole. The same members give the same bytes, on however many cores: a gzip
-header without time and name, and blocks whose borders depend on the content alone.
+header without time and name, and blocks whose borders depend on the content alone. Not on every processor, though:
+ISA-L has code of its own for several.
 """
 
 from __future__ import annotations
 
 import os
-import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -18,6 +18,7 @@ from isal import igzip_threaded
 
 from local_mode.host_files import PIECE, Escapes
 from local_mode.part_files import NO_ROOM, disk_full, written, written_folder
+from local_mode.safe_tar import tarfile
 from training_job.errors import DiskFull, MachineCannot
 
 _LEVEL = 2

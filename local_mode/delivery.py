@@ -15,13 +15,15 @@ _UPLOADS = 8
 
 
 class NotDelivered(MachineCannot):
-    """An artifact is not where the job wants it."""
+    """An artifact is not where the job wants it; ends as what kept it from there does."""
 
     def __init__(self, path: Path, uri: str, cause: Exception) -> None:
         super().__init__(
             f"{path}: not delivered to {uri}: {cause}\nIt is still whole in the run's folder, and so is everything "
             "else the job left: copy it from there once that is put right."
         )
+        if isinstance(cause, HomeportError):
+            self.exit_code = cause.exit_code
 
 
 def deliver(artifacts: Artifacts, store: ObjectStore, prefix: str) -> list[str]:

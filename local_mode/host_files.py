@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import tarfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import PurePosixPath
 
 from local_mode.engine import Host
+from local_mode.safe_tar import tarfile
 from training_job.errors import MachineCannot
 
 PIECE = 1 << 18
@@ -49,7 +49,7 @@ def files_of(name: str, host: Host, path: str) -> Iterator[Iterator[Found]]:
 def _members(host: str, source: tarfile.TarFile, stream: _Stream, folder: str) -> Iterator[Found]:
     while (member := source.next()) is not None:
         # A TarFile keeps all that it has read, which for many files is more memory than their content takes.
-        source.members.clear()  # type: ignore[attr-defined]
+        source.members.clear()  # type: ignore[attr-defined,unused-ignore]
         member.name = _below(folder, member.name, host)
         if not member.name:
             continue

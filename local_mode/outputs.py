@@ -12,7 +12,6 @@ That output/data stays uncompressed as well, under `output/data/`, is a guess of
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -21,6 +20,7 @@ from local_mode.archives import Making, packed, unpacked
 from local_mode.engine import Host
 from local_mode.host_files import files_of
 from local_mode.plan import MODEL_DIRECTORY, OUTPUT_DIRECTORY
+from local_mode.safe_tar import tarfile
 
 _FAILURE_BYTES = 1 << 16
 

@@ -13,6 +13,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from docker import APIClient
+from requests import Response
 
 from local_mode.docker_engine import DockerEngine
 from local_mode.engine import Ended, Engine, Host, NoSuchDirectory
@@ -245,6 +247,27 @@ def test_a_fetch_that_is_read_no_further_holds_nothing(plan: Plan, engine: Engin
 
     assert asked.name not in engine.owners()
     assert monotonic() - began < 30
+
+
+def test_an_engine_does_not_pack_what_is_fetched(
+    plan: Plan, engine: Engine, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if isinstance(engine, FakeEngine):
+        pytest.skip("the fake one packs nothing")
+    answers: list[Response] = []
+    real = APIClient.get
+
+    def get(api: APIClient, *arguments: Any, **named: Any) -> Response:
+        answers.append(real(api, *arguments, **named))
+        return answers[-1]
+
+    (host,) = made(plan()).values()
+    monkeypatch.setattr(APIClient, "get", get)
+
+    files(host, "/opt/ml/input/config")
+
+    # Its single core would be what everybody waits for.
+    assert [answer.headers.get("Content-Encoding", "identity") for answer in answers] == ["identity"]
 
 
 def test_hosts_run_side_by_side(plan: Plan, made: Made) -> None:

@@ -204,7 +204,7 @@ def test_what_a_killed_process_was_making_is_swept_and_not_before(tmp_path: Path
     sweep(tmp_path)
 
     assert alive == killed
-    assert [path.name.endswith(SUFFIX) for path in killed] == [True]
+    assert {path.name.endswith(SUFFIX) for path in killed} == {True}
     assert list((tmp_path / "output").iterdir()) == []
 
 

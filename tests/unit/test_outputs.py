@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import subprocess
 import tarfile
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -214,11 +215,12 @@ def test_a_hard_link_to_what_was_lost_to_another_host_is_the_content_that_it_had
 
 
 def test_a_hard_link_to_what_is_in_no_archive_is_its_content(collected: Callable[..., Artifacts]) -> None:
-    output = [file("metrics", b"m"), directory("data"), hard_link("data/a", "metrics"), file("database", b"1")]
+    elsewhere = [file("metrics", b"m"), file("database", b"1")]
+    data = [directory("data"), file("data/metrics", b"2"), hard_link("data/a", "metrics")]
 
-    found = collected(Left(output=[*output, hard_link("data/b", "database")]))
+    found = collected(Left(output=[*elsewhere, *data, hard_link("data/b", "database"), hard_link("data/c", "metrics")]))
 
-    assert packed(found.output) == {"a": b"m", "b": b"1"}
+    assert packed(found.output) == {"metrics": b"2", "a": b"m", "c": "a", "b": b"1"}
 
 
 def test_a_hard_link_to_a_link_is_that_link(collected: Callable[..., Artifacts]) -> None:
@@ -231,6 +233,25 @@ def test_a_hard_link_to_a_pipe_is_left_out_as_the_pipe_is(collected: Callable[..
     found = collected(Left([of_type(tarfile.FIFOTYPE, "a"), hard_link("b", "a")]))
 
     assert packed(found.model) == {}
+    assert found.model_files == 0
+
+
+def test_a_file_with_holes_is_a_file_as_any_other(collected: Callable[..., Artifacts], tmp_path: Path) -> None:
+    class Sparse(Left):
+        def tar(self, path: str) -> bytes:
+            return sparse if path == "/opt/ml/model" else super().tar(path)
+
+    content = b"1" + bytes(1 << 20) + b"2"
+    (tmp_path / "model").mkdir()
+    with (tmp_path / "model/a").open("wb") as holes:
+        holes.write(b"1")
+        holes.seek(1 << 20, os.SEEK_CUR)
+        holes.write(b"2")
+    sparse = subprocess.run(["tar", "-C", tmp_path, "-Scf", "-", "model"], check=True, capture_output=True).stdout
+
+    found = collected(Sparse())
+
+    assert packed(found.model) == {"a": content}
 
 
 def test_what_is_to_be_delivered_is_the_model_and_the_output_only_where_there_is_one(
