@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -18,11 +18,12 @@ CHUNK = 8 << 20
 
 @dataclass(frozen=True, order=True)
 class S3Object:
-    """One object: its key, size in bytes, and the tag that changes with its content."""
+    """One object: its key, size in bytes, the tag that changes with its content, and when it was last written."""
 
     key: str
     size: int
     etag: str
+    modified_ns: int = field(default=0, compare=False)
 
 
 class InputRefused(HomeportError):
@@ -149,7 +150,7 @@ class FolderStore:
                 yield from self._walk(Path(entry.path), f"{key}/", prefix)
             elif entry.is_file():
                 stat = entry.stat()
-                yield S3Object(key, stat.st_size, _etag(stat))
+                yield S3Object(key, stat.st_size, _etag(stat), stat.st_mtime_ns)
 
     def _check_link(self, link: Path, key: str) -> None:
         try:

@@ -142,7 +142,8 @@ def _profile_credentials() -> Any:
 
 
 def _object(entry: Any) -> S3Object:
-    return S3Object(entry["path"], entry["size"], entry["e_tag"] or "")
+    modified_ns = int(entry["last_modified"].timestamp() * 1000) * 1_000_000
+    return S3Object(entry["path"], entry["size"], entry["e_tag"] or "", modified_ns)
 
 
 def _said(error: Exception) -> str:
