@@ -58,6 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     plan = commands.add_parser("plan", help="show what would run and what differs from the cloud; start nothing")
     for command in (train, plan):
         _job_arguments(command)
+    hydrate = commands.add_parser("hydrate", help="fetch what a linked file system holds in S3, ahead of a job")
+    hydrate.add_argument("name", metavar="NAME", help="a file system of homeport.toml, by name or id")
+    hydrate.add_argument("path", metavar="PATH", nargs="?", help="only this folder or file of it")
+    hydrate.add_argument("--again", action="store_true", help="fetch also what a job has deleted or moved")
     commands.add_parser("doctor", help="show what this machine has")
     return parser
 

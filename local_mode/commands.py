@@ -11,6 +11,7 @@ from pathlib import Path
 
 from local_mode.console import Console, doctor_text, plan_text
 from local_mode.docker_engine import DockerEngine
+from local_mode.hydration import hydrate
 from local_mode.place import Place, read_place
 from local_mode.plan import Options, plan_run
 from local_mode.preflight import check
@@ -25,7 +26,7 @@ _OUR_IMAGES = ("homeport/tensorflow:cpu", "homeport/tensorflow:gpu")
 
 def run(asked: argparse.Namespace) -> int:
     """The command that was asked for; its exit code."""
-    return {"train": _train, "plan": _plan, "doctor": _doctor}[asked.command](asked)
+    return {"train": _train, "plan": _plan, "hydrate": _hydrate, "doctor": _doctor}[asked.command](asked)
 
 
 def _train(asked: argparse.Namespace) -> int:
@@ -49,6 +50,10 @@ def _plan(asked: argparse.Namespace) -> int:
     check(plan)
     print(plan_text(plan, machine))
     return 0
+
+
+def _hydrate(asked: argparse.Namespace) -> int:
+    return hydrate(asked, read_place(_here(), os.environ))
 
 
 def _doctor(_asked: argparse.Namespace) -> int:

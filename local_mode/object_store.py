@@ -19,12 +19,12 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, order=True)
 class S3Object:
-    """One object: its key, size in bytes, the tag that changes with its content, and when it did (s since 1970)."""
+    """One object: its key, size in bytes, the tag that changes with its content, and when it did (ns since 1970)."""
 
     key: str
     size: int
     etag: str
-    modified: float = field(default=0, compare=False)
+    modified_ns: int = field(default=0, compare=False)
 
 
 NO_FILE = "no file can have this key: it holds an empty part, . or .., or begins or ends with /"
@@ -108,7 +108,7 @@ class FolderStore:
             if part.is_symlink():
                 self._check_link(part, key, ())
         stat = path.stat()
-        return S3Object(key, stat.st_size, _etag(stat), stat.st_mtime)
+        return S3Object(key, stat.st_size, _etag(stat), stat.st_mtime_ns)
 
     def read(self, found: S3Object) -> Generator[bytes, None, None]:
         """The file's content."""
@@ -187,7 +187,7 @@ class FolderStore:
             elif entry.is_file():
                 with suppress(FileNotFoundError):
                     stat = entry.stat()
-                    yield S3Object(key, stat.st_size, _etag(stat), stat.st_mtime)
+                    yield S3Object(key, stat.st_size, _etag(stat), stat.st_mtime_ns)
 
     def _check_link(self, link: Path, key: str, came: tuple[Path, ...]) -> None:
         try:

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from training_job.errors import Fault, JobRefused
 from training_job.faults import dotted, faults_of
+from training_job.s3_uri import S3Uri
 from training_job.toml_text import line_of
 
 FILE = "homeport.toml"
@@ -41,6 +42,13 @@ class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
+def _s3_uri(text: str) -> str:
+    uri = S3Uri.parse(text)
+    if uri.key.startswith("/") or ".." in uri.key.split("/"):
+        raise ValueError(f"{text!r}: the prefix must neither begin with / nor hold ..")
+    return text
+
+
 class FileSystem(_Table):
     """A directory that stands for an FSx for Lustre or EFS file system, or is one that is mounted here."""
 
@@ -48,6 +56,14 @@ class FileSystem(_Table):
     mount_name: str | None = None
     id: Annotated[str, StringConstraints(pattern=r"^fs-[0-9a-f]{8,18}$")] | None = None
     type: Literal["FSxLustre", "EFS"] | None = None
+    link: Annotated[str, AfterValidator(_s3_uri)] | None = None
+    """Its data repository: s3://bucket/prefix, whose objects are its files."""
+
+    @model_validator(mode="after")
+    def _only_fsx_is_linked(self) -> Self:
+        if self.link is not None and self.type == "EFS":
+            raise ValueError("link is for FSx for Lustre: EFS has no data repository")
+        return self
 
 
 class Bucket(_Table):

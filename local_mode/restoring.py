@@ -38,7 +38,9 @@ class Restored:
     @property
     def newest(self) -> str | None:
         """The path of the file that was written last."""
-        return max(self.entries, key=lambda entry: (entry.object.modified, entry.path)).path if self.entries else None
+        return (
+            max(self.entries, key=lambda entry: (entry.object.modified_ns, entry.path)).path if self.entries else None
+        )
 
     def archive(self) -> Iterator[bytes]:
         """A tar below `/` of the directory with every file, owned by root; one for each host that gets it.

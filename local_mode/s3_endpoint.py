@@ -243,7 +243,9 @@ def _profile_credentials() -> Any:
 
 
 def _object(entry: Any) -> S3Object:
-    return S3Object(entry["path"], entry["size"], _etag(entry), entry["last_modified"].timestamp())
+    return S3Object(
+        entry["path"], entry["size"], _etag(entry), int(entry["last_modified"].timestamp() * 1000) * 1_000_000
+    )
 
 
 def _etag(entry: Any) -> str:

@@ -153,3 +153,33 @@ def test_runs_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "homeport.toml").write_text('[local]\nruns = "~/runs"')
 
     assert read_place(tmp_path, {}).runs == Path("/home/me/runs")
+
+
+def test_an_fsx_may_be_linked_to_s3(tmp_path: Path) -> None:
+    (tmp_path / "homeport.toml").write_text(FILE.replace('"data/fsx"', '"data/fsx"\nlink = "s3://my-bucket/datasets"'))
+
+    assert read_place(tmp_path, {}).file_systems["training-data"].link == "s3://my-bucket/datasets"
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (
+            'link = "https://my-bucket/datasets"',
+            "homeport.toml:3 local.file_systems.a.link: 'https://my-bucket/datasets'",
+        ),
+        ('link = "s3://b/../a"', "link: 's3://b/../a': the prefix must neither begin with / nor hold .."),
+        ("link = 5", "link: must be text, not 5"),
+        (
+            'link = "s3://b"\ntype = "EFS"',
+            "local.file_systems.a: link is for FSx for Lustre: EFS has no data repository",
+        ),
+    ],
+)
+def test_a_link_that_can_be_none_is_refused(tmp_path: Path, lines: str, told: str) -> None:
+    (tmp_path / "homeport.toml").write_text(f'[local.file_systems.a]\npath = "x"\n{lines}\n')
+
+    with pytest.raises(JobRefused) as refused:
+        read_place(tmp_path, {})
+
+    assert told in str(refused.value)
