@@ -18,7 +18,8 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from local_mode import fuse
-from local_mode.links import Link, Survey
+from local_mode.inputs.linked import Link
+from local_mode.links import Survey
 from training_job.errors import MachineCannot
 
 READY = "ready"

@@ -10,7 +10,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from local_mode.contents import connect
-from local_mode.links import DataRepository, Link, Survey, link_of
+from local_mode.inputs.linked import Link, link_of
+from local_mode.links import DataRepository, Survey
 from local_mode.mounts import Refusal
 from local_mode.object_store import InputRefused
 from local_mode.place import Place

@@ -19,17 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from local_mode.buckets import Bucket, find_bucket, unknown
 from local_mode.cache import Fetching
+from local_mode.inputs.linked import Link
 from local_mode.inputs.listing import Entry, ListingRefused, under_prefix
 from local_mode.link_state import LinkState, Written
 from local_mode.locks import alone
-from local_mode.mounts import Refusal
 from local_mode.object_store import InputRefused, ObjectStore, ObjectVanished, S3Object
 from local_mode.part_files import sweep, written
-from local_mode.place import FileSystem, Place
 from training_job.errors import DiskFull, HomeportError, Interrupted, MachineCannot
-from training_job.s3_uri import S3Uri
 
 _FETCHERS = 16
 _NAMED = 5
@@ -44,16 +41,6 @@ class HydrationInterrupted(Interrupted):
         HomeportError.__init__(
             self, f"interrupted: {fetched:,} of {asked:,} objects were fetched and stay; the rest is fetched next time"
         )
-
-
-@dataclass(frozen=True)
-class Link:
-    """A directory that stands for a file system, and what its files come from. `state` is a SQLite file."""
-
-    uri: S3Uri
-    bucket: Bucket
-    directory: Path
-    state: Path
 
 
 @dataclass(frozen=True)
@@ -80,18 +67,6 @@ class Survey:
     def objects(self) -> int:
         """How many there are in S3."""
         return len(self.missing) + self.here + len(self.kept) + len(self.let_go)
-
-
-def link_of(mapping: FileSystem, place: Place) -> Link | Refusal | None:
-    """The link of a mapped file system; None where it has none. Pure."""
-    if mapping.link is None:
-        return None
-    uri = S3Uri.parse(mapping.link)
-    bucket = find_bucket(uri.bucket, place)
-    if bucket is None:
-        return unknown(uri.bucket, place)
-    directory = place.path(mapping.path)
-    return Link(uri, bucket, directory, place.cache / "links" / f"{_digest(f'{directory}{chr(0)}{uri}')}.sqlite")
 
 
 def standing(found: os.stat_result | None, known: Written | None, item: S3Object) -> Standing:

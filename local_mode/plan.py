@@ -15,6 +15,7 @@ from local_mode.gpus import GPUs
 from local_mode.inputs import choice
 from local_mode.inputs import source as sources
 from local_mode.inputs.choice import Inputs
+from local_mode.inputs.linked import LinkedChannel
 from local_mode.inputs.s3 import S3Channel
 from local_mode.kept import Delivery, KeptDirectory, delivery, kept_directories
 from local_mode.ledger import LedgerEntry, Treatment, kept_elsewhere, ledger
@@ -83,6 +84,7 @@ class RunPlan:
     raised_limits: bool
     source: Path | S3Uri | None
     channels: tuple[S3Channel, ...]
+    linked: tuple[LinkedChannel, ...]
     kept: tuple[KeptDirectory, ...]
     delivery: Delivery | None
     compressed: bool
@@ -153,7 +155,8 @@ def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options)
         # NCCL pins memory; a rootless engine may raise no limit.
         raised_limits=any(share.ids for share in shares) and not machine.rootless,
         source=source,
-        channels=choice.staged(inputs, contents),
+        channels=choice.staged(inputs, contents, S3Channel),
+        linked=choice.staged(inputs, contents, LinkedChannel),
         kept=kept,
         delivery=delivered,
         compressed=not job.output_data_config or job.output_data_config.compression_type != "NONE",
@@ -199,7 +202,7 @@ def _outputs(
         return (), None
 
 
-def _machine_refusals(inputs: Iterable[Mount | S3Channel | None], machine: Machine) -> list[Fault]:
+def _machine_refusals(inputs: Iterable[object], machine: Machine) -> list[Fault]:
     if machine.same_kernel:
         return []
     return [

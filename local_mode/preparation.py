@@ -17,6 +17,7 @@ from local_mode.contents import Stores, connect
 from local_mode.epochs import epochs
 from local_mode.inputs.s3 import S3Channel
 from local_mode.kept import KeptDirectory
+from local_mode.linked_channels import linked
 from local_mode.mirror import Synced
 from local_mode.mounts import Mount
 from local_mode.object_store import InputRefused
@@ -68,7 +69,7 @@ class Needs:
 
 def prepared(plan: RunPlan, needs: Needs) -> Prepared:
     """Everything that the plan's hosts find besides their own files; it lasts as long as the stack."""
-    if not (plan.channels or plan.kept or isinstance(plan.source, S3Uri)):
+    if not (plan.channels or plan.linked or plan.kept or isinstance(plan.source, S3Uri)):
         return Prepared(source=plan.source)
     place = plan.place
     work.sweep(place.cache / "work")
@@ -79,6 +80,10 @@ def prepared(plan: RunPlan, needs: Needs) -> Prepared:
     ready = Prepared(work=directory)
     ready.source = _fetched(plan.source, stores, staging) if isinstance(plan.source, S3Uri) else plan.source
     ready.staged = stage(plan, stores, staging)
+    for channel in plan.linked:
+        mount = linked(channel, staging)
+        for host in channel.hosts:
+            ready.staged.mounts[host].append(mount)
     _lay_pipes(plan, ready, stores, staging, needs)
     _restore(plan, ready, staging)
     return ready

@@ -5,8 +5,9 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 from local_mode.buckets import Folder
+from local_mode.inputs.linked import Link
 from local_mode.linked_directory import LinkedDirectory
-from local_mode.links import DataRepository, Link, Survey
+from local_mode.links import DataRepository, Survey
 from local_mode.object_store import FolderStore, S3Object
 from training_job.s3_uri import S3Uri
 

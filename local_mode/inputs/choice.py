@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from local_mode.inputs import file, file_system, s3
+from local_mode.inputs.linked import LinkedChannel
 from local_mode.inputs.s3 import S3Channel
 from local_mode.mounts import Mount, Refusal
 from local_mode.place import Place
@@ -14,7 +16,8 @@ from training_job.container import HostContents
 from training_job.errors import Fault
 from training_job.model import Channel, DataSource, TrainingJob
 
-Inputs = Mapping[str, Mount | S3Channel | None]
+Staged = TypeVar("Staged", S3Channel, LinkedChannel)
+Inputs = Mapping[str, Mount | S3Channel | LinkedChannel | None]
 """What each channel is here, by its name; None for the source that script mode packs."""
 
 
@@ -35,16 +38,18 @@ def chosen(job: TrainingJob, place: Place, faults: list[Fault]) -> Inputs:
     return {channel.channel_name: _input(job, channel, place, faults) for channel in job.channels}
 
 
-def staged(inputs: Inputs, contents: Sequence[HostContents]) -> tuple[S3Channel, ...]:
-    """The channels that are staged, each with the hosts that get it."""
+def staged(inputs: Inputs, contents: Sequence[HostContents], kind: type[Staged]) -> tuple[Staged, ...]:
+    """The channels of a kind that is staged, each with the hosts that get it."""
     return tuple(
         replace(found, hosts=tuple(host.host for host in contents if name in _names(host)))
         for name, found in inputs.items()
-        if isinstance(found, S3Channel)
+        if isinstance(found, kind)
     )
 
 
-def _input(job: TrainingJob, channel: Channel, place: Place, faults: list[Fault]) -> Mount | S3Channel | None:
+def _input(
+    job: TrainingJob, channel: Channel, place: Place, faults: list[Fault]
+) -> Mount | S3Channel | LinkedChannel | None:
     """What the channel is here; None for the source that is packed, and where a fault was noted."""
     if job.source_dir and channel.channel_name == script_mode.SOURCE_CHANNEL:
         return None
@@ -55,7 +60,9 @@ def _input(job: TrainingJob, channel: Channel, place: Place, faults: list[Fault]
     return found
 
 
-def _input_of(job: TrainingJob, channel: Channel, source: DataSource, place: Place) -> Mount | S3Channel | Refusal:
+def _input_of(
+    job: TrainingJob, channel: Channel, source: DataSource, place: Place
+) -> Mount | S3Channel | LinkedChannel | Refusal:
     if source.s3_data_source:
         if unknown := _unknown_groups(job, source.s3_data_source.instance_group_names):
             return Refusal(f"InstanceGroupNames {', '.join(unknown)}: the job has no such instance group")
@@ -67,7 +74,7 @@ def _input_of(job: TrainingJob, channel: Channel, source: DataSource, place: Pla
         if asked not in (None, "None"):
             return Refusal(f"{name} {asked} is for S3 data in input mode Pipe")
     if source.file_system_data_source:
-        return file_system.mount(job, channel, source.file_system_data_source, place)
+        return file_system.read(job, channel, source.file_system_data_source, place)
     if source.file_data_source:
         return file.mount(job, channel, source.file_data_source)
     return Refusal("data sets of a SageMaker hub cannot be had here")

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 from pydantic import ValidationError
 
+from local_mode.inputs.linked import Link, LinkedChannel, link_of
 from local_mode.mounts import Mount, Refusal
 from local_mode.place import FileSystem, Place
 from training_job.container import DATA_DIRECTORY, input_mode
@@ -43,8 +44,10 @@ def resolve(source: NamedFileSystem, place: Place) -> FileSystemDataSource | Ref
         return Refusal("; ".join(what for _, what in faults_of(error, FileSystemDataSource)))
 
 
-def mount(job: TrainingJob, channel: Channel, source: FileSystemDataSource, place: Place) -> Mount | Refusal:
-    """The directory this channel is, mounted read-only where the job says `ro`."""
+def read(
+    job: TrainingJob, channel: Channel, source: FileSystemDataSource, place: Place
+) -> Mount | LinkedChannel | Refusal:
+    """The directory this channel is, mounted read-only where the job says `ro`; a link's, where the mapping has one."""
     mapping = _by_id(source.file_system_id, place)
     if mapping is None:
         return _unmapped(source.file_system_id, place)
@@ -65,11 +68,15 @@ def mount(job: TrainingJob, channel: Channel, source: FileSystemDataSource, plac
                 f"/{mapping.mount_name}/{'/'.join(parts)}"
             )
         parts = parts[1:]
-    return Mount(
+    mount = Mount(
         source=str(place.path(mapping.path).joinpath(*parts)),
         target=f"{DATA_DIRECTORY}/{channel.channel_name}",
         read_only=source.file_system_access_mode == "ro",
         stands_for=f"{'fsx' if source.file_system_type == 'FSxLustre' else 'efs'}:{source.directory_path}",
+    )
+    link = link_of(mapping, place)
+    return (
+        LinkedChannel(channel.channel_name, link, "/".join(parts), mount) if isinstance(link, Link) else link or mount
     )
 
 

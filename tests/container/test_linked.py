@@ -22,7 +22,8 @@ from docker import APIClient
 from local_mode.buckets import Endpoint
 from local_mode.contents import connect
 from local_mode.first_read import can_mount, clear_stale, mounted
-from local_mode.links import DataRepository, Link
+from local_mode.inputs.linked import Link
+from local_mode.links import DataRepository
 from tests.container.conftest import ROOT, wait_for
 from training_job.errors import MachineCannot
 from training_job.s3_uri import S3Uri
@@ -263,7 +264,8 @@ import sys, time
 from pathlib import Path
 from local_mode.contents import connect
 from local_mode.first_read import mounted
-from local_mode.links import DataRepository, Link
+from local_mode.inputs.linked import Link
+from local_mode.links import DataRepository
 from local_mode.buckets import Endpoint
 from training_job.s3_uri import S3Uri
 url, root = sys.argv[1], Path(sys.argv[2])

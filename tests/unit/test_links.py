@@ -13,7 +13,8 @@ import pytest
 
 from local_mode import links
 from local_mode.buckets import Folder
-from local_mode.links import DataRepository, HydrationInterrupted, Link, Survey, link_of
+from local_mode.inputs.linked import Link, link_of
+from local_mode.links import DataRepository, HydrationInterrupted, Survey
 from local_mode.mounts import Refusal
 from local_mode.object_store import InputRefused, S3Object
 from local_mode.place import FileSystem
