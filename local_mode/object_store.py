@@ -53,7 +53,7 @@ class ObjectStore(Protocol):
     """What tells its objects from another store's of the same keys."""
 
     def listed(self, prefix: str) -> list[S3Object]:
-        """Every object whose key begins with `prefix`, by key. Empty ones whose key ends in / are folders, no objects."""
+        """Every object whose key begins with `prefix`, by key. Empty ones whose key ends in / are folders."""
 
     def read(self, found: S3Object) -> Generator[bytes, None, None]:
         """Its content in pieces, as listed: raises ObjectVanished if it is another one by now."""
