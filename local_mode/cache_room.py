@@ -47,12 +47,15 @@ def make_room(cache: Path, limit: int, needed: int) -> None:
         return
     with lock:
         sweep(cache / PARTS)
+        _remove_idle_locks(cache / TREES)
         held = _survey(cache)
         alone = held.alone()
         # Nobody can ask again for a tree of a file that its bucket has lost.
         lost = [tree for tree, files in held.trees.items() if not alone.keys().isdisjoint(files)]
-        excess = sum(file.size for file in held.objects.values()) + sum(alone.values()) + needed - limit
-        excess = max(excess, needed - shutil.disk_usage(cache).free)
+        size = sum(file.size for file in held.objects.values()) + sum(alone.values())
+        lacking = needed - shutil.disk_usage(cache).free
+        # Where all of it would not be enough, none is let go for it.
+        excess = max(size + needed - limit, lacking if lacking <= size else 0)
         for tree in lost:
             excess -= remove_tree(cache, tree, held.trees[tree], held.objects)
         loose = {file.path: file.used for file in held.objects.values() if file.links == 1}
@@ -98,6 +101,14 @@ def lock_now(path: Path, how: int) -> IO[str] | None:
             return None
         # It was removed, with its tree, before it was held.
         file.close()
+
+
+def _remove_idle_locks(trees: Path) -> None:
+    """Remove the locks of trees that were never made."""
+    for path in trees.glob(f"*{LOCK}"):
+        if not path.with_suffix("").exists() and (lock := lock_now(path, fcntl.LOCK_EX)):
+            with lock:
+                path.unlink(missing_ok=True)
 
 
 def _survey(cache: Path) -> _Held:

@@ -7,7 +7,7 @@ from local_mode.object_store import FolderStore, S3Object
 
 
 class RemoteFolder(FolderStore):
-    """Its files cannot be linked. Each read is noted in `reads`, a file that processes share; `during` is called in it."""
+    """Not to be linked. Each read is noted in `reads`, a file that processes share; `during` is called in it."""
 
     def __init__(self, root: Path, reads: Path, during: Callable[[S3Object], None] = lambda _: None) -> None:
         super().__init__("far", root)

@@ -462,7 +462,7 @@ def test_a_channel_that_is_larger_than_the_cache_is_had_all_the_same(three: Remo
 
     assert _held(kept) == {"two"}
     Cache(kept, 100).make_room()
-    assert _trees(kept) == _objects(kept) == []
+    assert [path for path in kept.rglob("*") if path.is_file()] == [kept / "lock"]
 
 
 def test_room_is_made_before_the_disk_needs_it(
@@ -630,6 +630,18 @@ def test_a_disk_without_room_is_told_before_anything_is_fetched(
     assert _reads(far) == Counter()
 
 
+def test_nothing_is_let_go_for_a_channel_that_no_disk_could_hold(
+    far: RemoteFolder, three: RemoteFolder, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _use(kept, three, "one", _PLENTY, at=1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(2000, 1000, 1000))
+
+    with pytest.raises(CacheFull), Cache(kept, _PLENTY).tree(far, _entries(far), Told(), _never):
+        pass
+
+    assert _held(kept) == {"one"}
+
+
 def test_a_disk_that_fills_up_gets_back_what_this_job_wrote_and_no_more(bucket: Path, kept: Path) -> None:
     before = RemoteFolder(bucket, bucket.parent / "reads")
     _tree(kept, before, "train/b/c")
@@ -702,6 +714,9 @@ def test_leftovers_of_killed_jobs_are_swept_when_room_is_made(kept: Path) -> Non
     (kept / f"parts/.x.spool{SUFFIX}/tree/half").write_bytes(b"half")
     (kept / f"parts/.x{SUFFIX}").write_bytes(b"")
 
+    _put(kept / "trees/12cd.lock", b"")
+
     Cache(kept, _PLENTY).make_room()
 
+    assert [path for path in kept.rglob("*") if path.is_file()] == [kept / "lock"]
     assert list((kept / "parts").iterdir()) == []
