@@ -4,43 +4,52 @@
     trees/12cd…/         a channel as a job sees it: hard links to objects, named by what it holds
     trees/12cd….lock     shared by the jobs that use the tree, held alone by the one that makes it
     parts/               what is being fetched or linked
-    lock                 shared by all that add, held alone by whoever makes room
+    lock                 held by whoever makes room
 
 Nothing has a name before it is whole, so a process may be killed at any point.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
 import shutil
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import mkdtemp
-from typing import IO, Protocol
+from typing import IO
 
+from local_mode.cache_room import LOCK, OBJECTS, PARTS, TREES, drop, lock_now, make_room
+from local_mode.fetching import Fetching, each, fetch
 from local_mode.inputs.listing import Entry
 from local_mode.object_store import ObjectStore, S3Object
-from local_mode.part_files import no_room_told, sweep, written
+from local_mode.part_files import no_room_told, spool, written
 from training_job.errors import DiskFull, Interrupted, MachineCannot
 
-_FETCHERS = 16
+_POLL = 0.05  # seconds between two looks at a lock, and at whether the job was stopped
 
 
-class Fetching(Protocol):
-    """Who is told how a fetch goes; called from several threads."""
+class CacheFull(DiskFull):
+    """The cache's disk has no room; what this job fetched is removed again."""
 
-    def fetching(self, objects: int, size: int) -> None:
-        """So many objects of so many bytes are to be fetched."""
+    def __init__(self, directory: Path, needed: int, free: int) -> None:
+        MachineCannot.__init__(
+            self,
+            f"the cache {directory}: no room. {needed / 1e6:,.1f} MB are to be fetched and {free / 1e6:,.1f} MB are "
+            "free. Free some, or name a directory on another disk with HOMEPORT_CACHE.",
+        )
 
-    def fetched(self, size: int) -> None:
-        """So many bytes more are here."""
+
+@dataclass(frozen=True)
+class _Wanted:
+    """An object that is to be fetched: where it is kept, and the files of a tree that are it."""
+
+    object: S3Object
+    path: Path
+    targets: list[Path]
 
 
 class Cache:
@@ -57,38 +66,29 @@ class Cache:
     ) -> Iterator[Path]:
         """A directory that holds exactly these entries, to be read only; it stays while the context is open.
 
-        Raises DiskFull, having removed what it fetched; Interrupted once `stopped` says so.
+        Raises CacheFull, having removed what it fetched; Interrupted once `stopped` says so.
         """
-        tree = self._directory / "trees" / _tree_name(store, entries)
-        with self._told(tree):
-            tree.parent.mkdir(parents=True, exist_ok=True)
-            lock = tree.with_suffix(".lock").open("a")
+        tree = self._directory / TREES / _tree_name(store, entries)
+        with self._told():
+            lock = self._held(tree, store, entries, told, stopped)
         with lock:
-            with self._told(tree):
-                fcntl.flock(lock, fcntl.LOCK_SH)
-                if not tree.is_dir():
-                    _hold_alone(lock, stopped)
-                    if not tree.is_dir():
-                        self._make(tree, store, entries, told, stopped)
-                    fcntl.flock(lock, fcntl.LOCK_SH)
-                os.utime(tree)
             yield tree
 
     def fetch(
         self, store: ObjectStore, objects: Sequence[S3Object], told: Fetching, stopped: Callable[[], bool]
     ) -> list[Path]:
-        """Where each object's content is, fetched where it was not."""
-        paths = [self._object(store, item) for item in objects]
-        missing = {path: item for path, item in zip(paths, objects, strict=True) if not _touched(path)}
-        if missing:
-            self._fetch_all(store, missing, told, stopped)
-        return paths
+        """Where each object's content is, fetched where it was not. Only a tree holds it when others make room."""
+        entries = [Entry(str(number), item) for number, item in enumerate(objects)]
+        with self._told(), spool(self._directory / PARTS) as folder:
+            self._fill(folder, store, entries, told, stopped)
+        return [self._object(store, item) for item in objects]
 
     def opened(self, store: ObjectStore, item: S3Object) -> IO[bytes] | None:
         """Its content, if it is here; readable until it is closed, whatever room is made."""
         path = self._object(store, item)
         with suppress(FileNotFoundError):
-            return path.open("rb") if _touched(path) else None
+            os.utime(path)
+            return path.open("rb")
         return None
 
     def streamed(self, store: ObjectStore, item: S3Object) -> Generator[bytes, None, None]:
@@ -98,7 +98,7 @@ class Cache:
             yield from pieces
             return
         try:
-            with self._told(path), written(path, parts=self._directory / "parts") as part:
+            with self._told(), written(path, needed=item.size, parts=self._directory / PARTS) as part:
                 self._check_room(item.size)
                 for piece in pieces:
                     unsent.append(piece)
@@ -113,118 +113,101 @@ class Cache:
             self._streamed = 0
             self.make_room()
 
-    def make_room(self) -> None:
-        """Remove what was used least recently until the cache is within its limit; nothing that a job uses."""
-        with _locked(self._directory / "lock", fcntl.LOCK_EX | fcntl.LOCK_NB) as lock:
-            if lock is None:
-                return
-            sweep(self._directory / "parts")
-            for leftover in (self._directory / "parts").glob("tree-*"):
-                shutil.rmtree(leftover, ignore_errors=True)
-            excess = sum(item.stat().st_size for item in self._objects()) - self._limit
-            for tree in sorted((self._directory / "trees").glob("*/"), key=lambda path: path.stat().st_mtime):
-                if excess > 0:
-                    _remove_unused(tree)
-                    excess = self._remove_unlinked(excess)
-            if excess > 0:
-                self._remove_unlinked(excess)
+    def make_room(self, needed: int = 0) -> None:
+        """Remove what was used least recently until `needed` bytes more fit; nothing that a job uses."""
+        with self._told():
+            make_room(self._directory, self._limit, needed)
+
+    def _held(
+        self, tree: Path, store: ObjectStore, entries: Sequence[Entry], told: Fetching, stopped: Callable[[], bool]
+    ) -> IO[str]:
+        """The tree's lock, shared, once the tree is whole."""
+        path = tree.with_suffix(LOCK)
+        # Neither lock is waited for alone: who made the tree shares it for as long as its job runs.
+        while not stopped():
+            if (lock := lock_now(path, fcntl.LOCK_SH)) and _is_whole_under(lock, tree, entries):
+                os.utime(tree)
+                return lock
+            if lock := lock_now(path, fcntl.LOCK_EX):
+                with lock:
+                    if not _is_whole(tree, entries):
+                        self._make(tree, store, entries, told, stopped)
+                continue
+            time.sleep(_POLL)
+        raise Interrupted
 
     def _make(
-        self,
-        tree: Path,
-        store: ObjectStore,
-        entries: Sequence[Entry],
-        told: Fetching,
-        stopped: Callable[[], bool],
+        self, tree: Path, store: ObjectStore, entries: Sequence[Entry], told: Fetching, stopped: Callable[[], bool]
     ) -> None:
-        with _locked(self._directory / "lock", fcntl.LOCK_SH):
-            parts = self._directory / "parts"
-            parts.mkdir(parents=True, exist_ok=True)
-            making = Path(mkdtemp(prefix="tree-", dir=parts))
-            try:
-                making.chmod(0o755)
-                rest = _link_files(making, store, entries)
-                for entry, path in zip(
-                    rest, self.fetch(store, [entry.object for entry in rest], told, stopped), strict=True
-                ):
-                    os.link(path, _below(making, entry))
-                making.replace(tree)
-            finally:
-                shutil.rmtree(making, ignore_errors=True)
-        self.make_room()
+        with spool(self._directory / PARTS) as folder:
+            making = folder / "tree"
+            making.mkdir(mode=0o755)
+            making.chmod(0o755)
+            rest = _link_files(making, store, entries)
+            self._fill(making, store, rest, told, stopped)
+            if tree.is_dir():
+                drop(self._directory, tree)
+            making.rename(tree)
 
-    def _fetch_all(
-        self, store: ObjectStore, missing: dict[Path, S3Object], told: Fetching, stopped: Callable[[], bool]
+    def _fill(
+        self, making: Path, store: ObjectStore, entries: Sequence[Entry], told: Fetching, stopped: Callable[[], bool]
     ) -> None:
-        needed = sum(item.size for item in missing.values())
-        self._directory.mkdir(parents=True, exist_ok=True)
+        """Link every entry's object, fetched where it is not here."""
+        missing: dict[Path, _Wanted] = {}
+        for entry in entries:
+            path, target = self._object(store, entry.object), _below(making, entry)
+            if not _linked(path, target, entry.object.size):
+                missing.setdefault(path, _Wanted(entry.object, path, [])).targets.append(target)
+        self.make_room(sum(wanted.object.size for wanted in missing.values()))
+        if missing:
+            self._fetch(store, missing, told, stopped)
+
+    def _fetch(
+        self, store: ObjectStore, missing: Mapping[Path, _Wanted], told: Fetching, stopped: Callable[[], bool]
+    ) -> None:
+        needed = sum(wanted.object.size for wanted in missing.values())
         self._check_room(needed)
-        told.fetching(len(missing), sum(item.size for item in missing.values()))
-        failed = threading.Event()
+        told.fetching(len(missing), needed)
         made: list[Path] = []
 
-        def one(path: Path, item: S3Object) -> None:
-            def over() -> bool:
-                return failed.is_set() or stopped()
+        def one(wanted: _Wanted, over: Callable[[], bool]) -> None:
+            first, *others = wanted.targets
+            fetch(store, wanted.object, first, told, over)
+            first.chmod(0o644)
+            _keep(first, wanted.path, made)
+            for other in others:
+                os.link(first, other)
 
-            if not over():
-                self._fetch_one(store, item, path, told, over)
-                made.append(path)
-
-        with ThreadPoolExecutor(max_workers=_FETCHERS) as pool:
-            futures = [pool.submit(one, path, item) for path, item in missing.items()]
-            _first_failure(futures, failed)
-        if stopped():
-            raise Interrupted
         try:
-            for future in futures:
-                future.result()
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
+            with no_room_told(self._directory, needed):
+                each(one, list(missing.values()), stopped)
+        except DiskFull:
             for path in made:
                 path.unlink(missing_ok=True)
-            raise DiskFull(self._directory, needed, shutil.disk_usage(self._directory).free) from None
-
-    def _fetch_one(
-        self, store: ObjectStore, item: S3Object, path: Path, told: Fetching, over: Callable[[], bool]
-    ) -> None:
-        with written(path, parts=self._directory / "parts") as part:
-            for piece in store.read(item):
-                if over():
-                    raise Interrupted
-                part.write(piece)
-                told.fetched(len(piece))
+            raise CacheFull(self._directory, needed, self._free()) from None
 
     def _check_room(self, needed: int) -> None:
-        free = shutil.disk_usage(self._directory).free
-        if needed > free:
-            raise DiskFull(self._directory, needed, free)
+        if needed > (free := self._free()):
+            raise CacheFull(self._directory, needed, free)
 
     def _object(self, store: ObjectStore, item: S3Object) -> Path:
         name = _digest(store.identity, store.uri(item.key), item.etag, str(item.size))
-        return self._directory / "objects" / name[:2] / name
+        return self._directory / OBJECTS / name[:2] / name
 
-    def _objects(self) -> Iterator[Path]:
-        return (self._directory / "objects").glob("*/*")
-
-    def _remove_unlinked(self, excess: int) -> int:
-        """Remove objects that are in no tree, oldest first; what is still too much."""
-        unlinked = [(item, item.stat()) for item in self._objects()]
-        for item, stat in sorted(unlinked, key=lambda found: found[1].st_mtime):
-            if excess > 0 and stat.st_nlink == 1:
-                item.unlink()
-                excess -= stat.st_size
-        return excess
+    def _free(self) -> int:
+        return shutil.disk_usage(self._directory).free
 
     @contextmanager
-    def _told(self, tree: Path) -> Iterator[None]:
+    def _told(self) -> Iterator[None]:
+        """What the file system refuses, as a person can mend it."""
         try:
-            with no_room_told(tree, 0):
-                yield
-        except PermissionError as error:
+            yield
+        except DiskFull as full:
+            raise full if isinstance(full, CacheFull) else CacheFull(self._directory, 0, self._free()) from None
+        except OSError as error:
             raise MachineCannot(
-                f"the cache {self._directory}: {error.filename} is not yours to write. Name another with HOMEPORT_CACHE"
+                f"the cache {self._directory}: {error.filename or self._directory}: {error.strerror}. "
+                "Name another directory with HOMEPORT_CACHE"
             ) from None
 
 
@@ -241,6 +224,22 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
+def _is_whole(tree: Path, entries: Sequence[Entry]) -> bool:
+    """Whether every file is there with its size, which a power cut or a person may have changed."""
+    try:
+        return tree.is_dir() and all((tree / entry.path).stat().st_size == entry.object.size for entry in entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _is_whole_under(lock: IO[str], tree: Path, entries: Sequence[Entry]) -> bool:
+    """Whether the tree is whole; the lock is let go where it is not."""
+    if _is_whole(tree, entries):
+        return True
+    lock.close()
+    return False
+
+
 def _below(making: Path, entry: Entry) -> Path:
     target = making / entry.path
     if "/" in entry.path:
@@ -249,63 +248,39 @@ def _below(making: Path, entry: Entry) -> Path:
 
 
 def _link_files(making: Path, store: ObjectStore, entries: Sequence[Entry]) -> list[Entry]:
-    """Link what lies on this machine already; the rest, which is to be fetched, as on another file system."""
+    """Link what lies on this machine already; the rest is to be fetched: on another file system, or another's."""
     rest = []
     for entry in entries:
         file = store.file(entry.object)
-        try:
-            if file is None:
-                raise FileNotFoundError
-            os.link(file.resolve(), _below(making, entry))
-        except OSError:
+        # link() would link a link.
+        real = file.resolve() if file and file.is_symlink() else file
+        if real is None or not _linked(real, _below(making, entry), entry.object.size):
             rest.append(entry)
     return rest
 
 
-def _touched(path: Path) -> bool:
-    """Whether the object is here; if so, it was used now."""
+def _linked(file: Path, target: Path, size: int) -> bool:
+    """Link a file, if it is there, whole, and on a file system that lets it be linked from here."""
     try:
-        os.utime(path)
-    except FileNotFoundError:
+        os.link(file, target)
+    except OSError:
         return False
-    return True
+    if target.stat().st_size == size:
+        return True
+    target.unlink()
+    return False
 
 
-def _hold_alone(lock: IO[str], stopped: Callable[[], bool]) -> None:
-    """Wait until nobody else holds the lock: another job may be fetching the same channel."""
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if stopped():
-                raise Interrupted from None
-            time.sleep(0.05)
-        else:
+def _keep(file: Path, path: Path, made: list[Path]) -> None:
+    """Name a fetched file as the object it is, unless another job has been quicker."""
+    try:
+        os.link(file, path)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.link(file, path)
+    except FileExistsError:
+        if path.stat().st_size == file.stat().st_size:
             return
-
-
-def _first_failure(futures: Sequence[Future[None]], failed: threading.Event) -> None:
-    """Wait for all; the first that fails ends the others' work."""
-    done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-    if any(future.exception() for future in done):
-        failed.set()
-        wait(futures)
-
-
-def _remove_unused(tree: Path) -> None:
-    with _locked(tree.with_suffix(".lock"), fcntl.LOCK_EX | fcntl.LOCK_NB) as lock:
-        if lock is not None:
-            shutil.rmtree(tree, ignore_errors=True)
-
-
-@contextmanager
-def _locked(path: Path, how: int) -> Iterator[int | None]:
-    """A lock file, held; None where another holds it and `how` says not to wait."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, how)
-        except BlockingIOError:
-            yield None
-            return
-        yield file.fileno()
+        path.unlink()
+        os.link(file, path)
+    made.append(path)

@@ -11,8 +11,9 @@ from typing import Protocol
 
 from local_mode import fast_file, fuse
 from local_mode.buckets import Endpoint, Folder
-from local_mode.cache import Cache, Fetching
+from local_mode.cache import Cache
 from local_mode.contents import Contents, Stores, contents
+from local_mode.fetching import Fetching
 from local_mode.inputs.listing import Entry, share, sibling_manifest
 from local_mode.inputs.s3 import S3Channel
 from local_mode.mounts import Mount

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from local_mode.cache import Fetching
+from local_mode.fetching import Fetching
 from local_mode.inputs.linked import Link
 from local_mode.inputs.listing import Entry, ListingRefused, under_prefix
 from local_mode.link_state import LinkState, Written

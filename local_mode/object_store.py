@@ -53,7 +53,7 @@ class ObjectStore(Protocol):
     """What tells its objects from another store's of the same keys."""
 
     def listed(self, prefix: str) -> list[S3Object]:
-        """Every object whose key begins with `prefix`, by key. Empty ones that end in / are folders, no objects."""
+        """Every object whose key begins with `prefix`, by key. Empty ones whose key ends in / are folders."""
 
     def find(self, key: str) -> S3Object | None:
         """The object of this very key, as it would be listed; None where there is none."""
@@ -99,8 +99,7 @@ class FolderStore:
 
     def find(self, key: str) -> S3Object | None:
         """The file at the key's path."""
-        path = self._path(key)
-        if not path.is_file() or key.endswith(("/", SUFFIX)):
+        if not is_path(key) or key.endswith(SUFFIX) or not (path := self._path(key)).is_file():
             return None
         for part in (path, *path.parents):
             if part == self._root:

@@ -85,7 +85,7 @@ class _S3(_Table):
 
 class _Cache(_Table):
     path: str = DEFAULT_CACHE
-    gigabytes: Annotated[float, Field(gt=0)] = DEFAULT_CACHE_GIGABYTES
+    gigabytes: Annotated[float, Field(gt=0, allow_inf_nan=False)] = DEFAULT_CACHE_GIGABYTES
 
 
 class _Local(_Table):

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from time import time
 
-from local_mode.cache import Cache, Fetching
+from local_mode.cache import Cache
+from local_mode.fetching import Fetching
 from local_mode.inputs.listing import Entry, ListingRefused, under_prefix
 from local_mode.mirror import Synced
 from local_mode.object_store import CHUNK, InputRefused, ObjectVanished

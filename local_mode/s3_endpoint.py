@@ -159,6 +159,8 @@ class EndpointStore:
                 for entry in page.get("Contents", ())
                 if entry["Size"] or not entry["Key"].endswith("/")
             )
+        except client.exceptions.NoSuchBucket:
+            raise InputRefused(f"{self.uri(prefix)}: {self._where} has no such bucket") from None
         except (BotoCoreError, ClientError) as error:
             raise MachineCannot(f"{self.uri(prefix)}: {self._where} does not answer as S3 does ({error})") from None
 
@@ -189,7 +191,7 @@ class EndpointStore:
                 raise InputRefused(f"{uri}: {self._where} has no such bucket{_said(error)}") from None
             if status and status[1] in ("400", "401", "403"):
                 raise MachineCannot(f"{uri}: access denied by {self._where}{_said(error)}. {_CREDENTIALS}") from None
-            if status and status[1].startswith("3"):
+            if "incorrectly configured region" in str(error):
                 raise MachineCannot(f"{uri}: the bucket is not in {self._endpoint.region}. {_REGION}") from None
             fault = "cannot be reached" if "HTTP error" in str(error) else "does not answer as S3 does"
             raise MachineCannot(f"{uri}: {self._where} {fault}{_said(error)}") from None

@@ -1,73 +1,74 @@
-"""A real S3 server for tests, on loopback: rclone serves folders as buckets."""
+"""A real S3 on loopback: rclone's, whose buckets are folders, and moto's, which takes any key."""
 
-from __future__ import annotations
-
-import shutil
+import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import urlopen
+from threading import Thread
+from typing import IO
+from urllib.parse import urlsplit
 
-_RCLONE = shutil.which("rclone", path=str(Path(sys.executable).parent)) or "rclone"
-_PATIENCE = 30
+from moto.server import ThreadedMotoServer
+
+KEYS = {"AWS_ACCESS_KEY_ID": "homeport-test", "AWS_SECRET_ACCESS_KEY": "homeport-secret"}
+REGION = "us-east-1"
+_RCLONE = Path(sys.executable).with_name("rclone")
+_STARTED = re.compile(r"\[(http://[\d.:]+)/\]")
 
 
 @dataclass(frozen=True)
-class S3Server:
-    """A server that answers. `root` holds a folder for each bucket."""
+class Served:
+    """Where an S3 answers, and the folder whose folders are its buckets."""
 
     url: str
     root: Path
-    credentials: dict[str, str] = field(
-        default_factory=lambda: {
-            "AWS_ACCESS_KEY_ID": "homeport-test",
-            "AWS_SECRET_ACCESS_KEY": "homeport-secret",
-            "AWS_REGION": "us-west-2",
-        }
-    )
 
     def put(self, bucket: str, key: str, content: bytes) -> None:
-        """An object, written where the server finds it."""
+        """Write an object where the server finds it."""
         path = self.root / bucket / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
 
 
 @contextmanager
-def serving(root: Path) -> Iterator[S3Server]:
-    """A server over `root`, ended on exit."""
-    root.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    server = S3Server(f"http://{address}", root)
-    keys = ",".join(list(server.credentials.values())[:2])
-    # Whatever a folder holds is seen at once.
-    command = [_RCLONE, "serve", "s3", "--addr", address, "--auth-key", keys, "--dir-cache-time", "0s", str(root)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def rclone_s3(root: Path) -> Iterator[Served]:
+    """`rclone serve s3` for as long as the context is open. It takes the credentials of KEYS and no others."""
+    where = ["--addr", "127.0.0.1:0", "--auth-key", ",".join(KEYS.values()), "--config", ""]
+    # Without a cache it sees at once what tests do to its folders.
+    server = subprocess.Popen(
+        [_RCLONE, "serve", "s3", root, *where, "--dir-cache-time", "0"], stderr=subprocess.PIPE, text=True
+    )
     try:
-        _wait(server.url, process)
-        yield server
+        assert server.stderr
+        url = _awaited(server.stderr)
+        Thread(target=server.stderr.read, daemon=True).start()
+        with socket.create_connection((urlsplit(url).hostname, urlsplit(url).port)):
+            yield Served(url, root)
     finally:
-        process.terminate()
-        process.wait()
+        server.terminate()
+        server.wait()
 
 
-def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            urlopen(url).close()
-        except HTTPError:
-            return
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
-    raise AssertionError(f"rclone serves no S3 at {url}")
+@contextmanager
+def moto_s3() -> Iterator[str]:
+    """moto's server for as long as the context is open: its URL. It takes any credentials."""
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+
+
+def _awaited(words: IO[str]) -> str:
+    said = ""
+    for line in words:
+        said += line
+        if started := _STARTED.search(line):
+            return started[1]
+    raise AssertionError(f"rclone does not serve: {said}")

@@ -83,6 +83,8 @@ def _about_size(kind: str, value: Any, context: dict[str, Any]) -> str:
             return f"has {len(value):,} characters; at least {context['min_length']:,} are needed"
         case "greater_than_equal":
             return f"must be {context['ge']:,} or more, not {_short(value)}"
+        case "greater_than":
+            return f"must be more than {context['gt']:,g}, not {_short(value)}"
         case "less_than_equal":
             return f"must be {context['le']:,} or less, not {_short(value)}"
         case "too_long":

@@ -19,7 +19,7 @@ from docker import APIClient
 
 from local_mode.docker_engine import DockerEngine
 from local_mode.engine_address import find_engine
-from tests.s3_server import S3Server, serving
+from tests.s3_server import Served, rclone_s3
 from training_job.errors import NoEngine
 
 ROOT = Path(__file__).parents[2]
@@ -169,9 +169,9 @@ def shell(shell_image: str, tmp_path: Path) -> Shell:
 
 
 @pytest.fixture
-def s3(tmp_path: Path) -> Iterator[S3Server]:
+def s3(tmp_path: Path) -> Iterator[Served]:
     """An S3 endpoint on loopback, its buckets folders."""
-    with serving(tmp_path / "s3") as server:
+    with rclone_s3(tmp_path / "s3") as server:
         yield server
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.container.conftest import Shell
-from tests.s3_server import S3Server
+from tests.s3_server import KEYS, REGION, Served
 
 HOSTS = (1, 3)
 # Every file by its digest, and no file more.
@@ -49,7 +49,7 @@ def channel(options: str, expected: str = "fsx://training-data/expected") -> str
 
 
 @pytest.fixture(params=["a directory", "an endpoint"])
-def data(request: pytest.FixtureRequest, shell: Shell, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Data:
+def data(request: pytest.FixtureRequest, shell: Shell, s3: Served, monkeypatch: pytest.MonkeyPatch) -> Data:
     """A set of objects in a bucket that is a directory, and in one behind an S3 endpoint."""
     chance = random.Random(7)
     objects = {f"f{n}": chance.randbytes(n * 40_000) for n in range(6)} | {
@@ -61,7 +61,7 @@ def data(request: pytest.FixtureRequest, shell: Shell, s3: S3Server, monkeypatch
     where = f'path = "{s3.root}/bucket"' if request.param == "a directory" else f'endpoint = "{s3.url}"'
     with (shell.folder / "homeport.toml").open("a") as place:
         place.write(f"[local.buckets.bucket]\n{where}\n[local.cache]\npath = 'cache'\n")
-    for name, value in s3.credentials.items():
+    for name, value in (KEYS | {"AWS_REGION": REGION}).items():
         monkeypatch.setenv(name, value)
     expected = shell.folder / "fsx" / "expected"
     expected.mkdir()
@@ -99,7 +99,7 @@ def test_shards_are_disjoint_and_whole(shell: Shell, data: Data, mode: str, coun
 
 
 @pytest.mark.parametrize("count", HOSTS)
-def test_a_manifest_names_the_objects(shell: Shell, data: Data, s3: S3Server, count: int) -> None:
+def test_a_manifest_names_the_objects(shell: Shell, data: Data, s3: Served, count: int) -> None:
     s3.put("bucket", "list.manifest", json.dumps([{"prefix": "s3://bucket/set/"}, "f1", "deep/er/g"]).encode())
     for host in hosts_of(count):
         data.expect_files(host, {path: data.objects[path] for path in ("f1", "deep/er/g")})
@@ -164,7 +164,7 @@ def test_a_pipes_shards_are_disjoint_and_whole(shell: Shell, data: Data, count: 
     assert [ran.log(host) for host in hosts_of(count)] == ["epoch 0\nepoch 1\n"] * count
 
 
-def test_gzip_is_decompressed_on_the_stream(shell: Shell, data: Data, s3: S3Server) -> None:
+def test_gzip_is_decompressed_on_the_stream(shell: Shell, data: Data, s3: Served) -> None:
     for path, content in data.objects.items():
         s3.put("bucket", f"zipped/{path}", gzip.compress(content[:1000]) + gzip.compress(content[1000:]))
     data.expect_streams("algo-1", [in_order(data.objects)])
@@ -177,9 +177,7 @@ def test_gzip_is_decompressed_on_the_stream(shell: Shell, data: Data, s3: S3Serv
 
 
 @pytest.mark.parametrize("count", HOSTS)
-def test_an_augmented_manifest_is_a_record_for_each_attribute(
-    shell: Shell, data: Data, s3: S3Server, count: int
-) -> None:
+def test_an_augmented_manifest_is_a_record_for_each_attribute(shell: Shell, data: Data, s3: Served, count: int) -> None:
     rows = [{"image-ref": f"s3://bucket/set/{path}", "class": path, "id": n} for n, path in enumerate(data.objects)]
     s3.put("bucket", "rows.manifest", "".join(f"{json.dumps(row)}\n" for row in rows).encode())
     stream = b"".join(

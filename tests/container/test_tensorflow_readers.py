@@ -8,7 +8,7 @@ import pytest
 from docker import APIClient
 
 from tests.container.conftest import TENSORFLOW, Shell
-from tests.s3_server import S3Server
+from tests.s3_server import KEYS, REGION, Served
 
 RECORDS = 3000
 FILES = 4
@@ -63,11 +63,11 @@ def a_job(shell: Shell, name: str, script: str, more: str = "") -> Path:
 
 
 def test_tensorflow_reads_every_record_in_every_mode(
-    api: APIClient, tmp_path: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+    api: APIClient, tmp_path: Path, s3: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert api.images(TENSORFLOW), f"{TENSORFLOW} is not built: make image"
     shell = Shell(tmp_path, TENSORFLOW)
-    for name, value in s3.credentials.items():
+    for name, value in (KEYS | {"AWS_REGION": REGION}).items():
         monkeypatch.setenv(name, value)
     written = shell.train(a_job(shell, "write", WRITE))
     assert written.code == 0, written.out

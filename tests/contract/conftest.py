@@ -17,6 +17,7 @@ from docker.errors import ImageNotFound
 
 from local_mode.docker_engine import DockerEngine
 from local_mode.engine_address import find_engine
+from tests.s3_server import Served, moto_s3, rclone_s3
 from training_job.errors import NoEngine
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +97,20 @@ def image(docker_engine: DockerEngine) -> Iterator[str]:  # noqa: ARG001 - nothi
         assert "error" not in step, step
     yield IMAGE
     api.remove_image(IMAGE, force=True)
+
+
+@pytest.fixture(scope="session")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """rclone's S3. Give each test a bucket of its own."""
+    with rclone_s3(tmp_path_factory.mktemp("rclone")) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """The URL of moto's S3. Give each test a bucket of its own."""
+    with moto_s3() as url:
+        yield url
 
 
 def _made(folder: Path) -> Path:

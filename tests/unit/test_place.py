@@ -5,7 +5,7 @@ from textwrap import dedent
 
 import pytest
 
-from local_mode.place import FileSystem, read_place
+from local_mode.place import Bucket, FileSystem, read_place
 from training_job.errors import JobRefused
 
 FILE = """
@@ -24,6 +24,19 @@ path = "/mnt/efs"
 [local.buckets.my-bucket]
 path = "data/s3/my-bucket"
 
+[local.buckets.theirs]
+endpoint = "http://minio.example:9000/"
+
+[local.buckets."in.the.cloud"]
+endpoint = "aws"
+
+[local.s3]
+endpoint = "http://127.0.0.1:9000"
+
+[local.cache]
+path = "/scratch/cache"
+gigabytes = 200
+
 [cloud]
 region = "eu-west-1"
 stack = "mine"
@@ -41,15 +54,24 @@ def test_a_place_is_what_the_nearest_file_says(tmp_path: Path) -> None:
     assert (place.runs, place.code) == (tmp_path / "out/runs", tmp_path / "src")
     assert place.region == "eu-west-1"
     assert place.file_systems["training-data"] == FileSystem(path="data/fsx", mount_name="fsx")
-    assert place.path(place.buckets["my-bucket"].path) == tmp_path / "data/s3/my-bucket"
+    assert place.buckets["my-bucket"] == Bucket(path="data/s3/my-bucket")
+    assert place.path("data/s3/my-bucket") == tmp_path / "data/s3/my-bucket"
+    assert place.buckets["theirs"] == Bucket(endpoint="http://minio.example:9000")
+    assert place.buckets["in.the.cloud"] == Bucket(endpoint="aws")
+    assert place.endpoint == "http://127.0.0.1:9000"
+    assert (place.cache, place.cache_bytes) == (Path("/scratch/cache"), 200 * 10**9)
     assert place.path(place.file_systems["fs-0123456789abcdef0"].path) == Path("/mnt/efs")
 
 
-def test_without_a_file_everything_is_beside_the_job(tmp_path: Path) -> None:
+def test_without_a_file_everything_is_beside_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+
     place = read_place(tmp_path, {})
 
     assert (place.file, place.runs, place.region) == (None, tmp_path / "runs", "us-west-2")
     assert place.source == f"{tmp_path}/homeport.toml"
+    assert (place.endpoint, dict(place.buckets)) == (None, {})
+    assert (place.cache, place.cache_bytes) == (Path("/home/me/.cache/homeport"), 50 * 10**9)
 
 
 @pytest.mark.parametrize(
@@ -183,3 +205,105 @@ def test_a_link_that_can_be_none_is_refused(tmp_path: Path, lines: str, told: st
         read_place(tmp_path, {})
 
     assert told in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("cache", "environ", "path"),
+    [
+        ("", {}, "/home/me/.cache/homeport"),
+        ("", {"XDG_CACHE_HOME": "/xdg"}, "/xdg/homeport"),
+        ("", {"XDG_CACHE_HOME": ""}, "/home/me/.cache/homeport"),
+        ('path = "near"', {"XDG_CACHE_HOME": "/xdg"}, "near"),
+        ('path = "~/far"', {}, "/home/me/far"),
+        ('path = "near"', {"XDG_CACHE_HOME": "/xdg", "HOMEPORT_CACHE": "/named"}, "/named"),
+        ('path = "near"', {"HOMEPORT_CACHE": "named"}, "below/named"),
+        ("gigabytes = 0.5", {"HOMEPORT_CACHE": "~/named"}, "/home/me/named"),
+    ],
+)
+def test_the_cache_is_where_the_environment_or_the_file_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: str, environ: dict[str, str], path: str
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    (tmp_path / "homeport.toml").write_text(f"[local.cache]\n{cache}")
+    (tmp_path / "below").mkdir()
+
+    assert read_place(tmp_path / "below", environ).cache == tmp_path / path
+
+
+@pytest.mark.parametrize(
+    ("named", "endpoint"),
+    [
+        ({}, "http://file.example"),
+        ({"AWS_ENDPOINT_URL_S3": ""}, "http://file.example"),
+        ({"AWS_ENDPOINT_URL_S3": "https://named.example/"}, "https://named.example"),
+        ({"AWS_ENDPOINT_URL_S3": "http://[::1]:9000"}, "http://[::1]:9000"),
+        ({"AWS_ENDPOINT_URL_S3": "aws"}, "aws"),
+    ],
+)
+def test_the_sdks_variable_for_an_endpoint_wins_over_the_file(
+    tmp_path: Path, named: dict[str, str], endpoint: str
+) -> None:
+    (tmp_path / "homeport.toml").write_text('[local.s3]\nendpoint = "http://file.example"')
+
+    assert read_place(tmp_path, named).endpoint == endpoint
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "127.0.0.1:9000",
+        "AWS",
+        "ftp://a",
+        "http://",
+        "http:///bucket",
+        "http://a/bucket",
+        "http://a?b",
+        "http://a b",
+        "http://a:99999",
+        "http://a:0",
+        "http://a:b",
+        "http://[::1",
+    ],
+)
+def test_an_endpoint_that_is_none_is_refused(tmp_path: Path, endpoint: str) -> None:
+    with pytest.raises(JobRefused, match=r"AWS_ENDPOINT_URL_S3: 1 fault\n  .* must be aws, or an address such as http"):
+        read_place(tmp_path, {"AWS_ENDPOINT_URL_S3": endpoint})
+
+
+def test_every_fault_of_buckets_and_cache_is_told_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "homeport.toml").write_text(
+        dedent("""\
+        [local.buckets.a]
+        path = "x"
+        endpoint = "aws"
+        [local.buckets.b]
+        [local.buckets.c]
+        endpoint = "minio:9000"
+        [local.s3]
+        endpoint = 5
+        [local.cache]
+        gigabytes = 0
+        size = 5
+        """)
+    )
+
+    with pytest.raises(JobRefused) as refused:
+        read_place(tmp_path, {})
+
+    assert [str(fault) for fault in refused.value.faults] == [
+        "homeport.toml:8 local.s3.endpoint: must be text, not 5",
+        "homeport.toml:10 local.cache.gigabytes: must be more than 0, not 0",
+        "homeport.toml:11 local.cache.size: is not known here",
+        "homeport.toml:1 local.buckets.a: exactly one of path and endpoint must be given",
+        "homeport.toml:4 local.buckets.b: exactly one of path and endpoint must be given",
+        "homeport.toml:6 local.buckets.c.endpoint: 'minio:9000' must be aws, or an address such as "
+        "http://127.0.0.1:9000",
+    ]
+
+
+@pytest.mark.parametrize("size", ["inf", "nan", "-1", "'50'", "true"])
+def test_a_size_of_the_cache_that_is_none_is_refused(tmp_path: Path, size: str) -> None:
+    (tmp_path / "homeport.toml").write_text(f"[local.cache]\ngigabytes = {size}")
+
+    with pytest.raises(JobRefused, match=r"homeport.toml:2 local.cache.gigabytes: "):
+        read_place(tmp_path, {})
