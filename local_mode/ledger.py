@@ -84,7 +84,7 @@ TREATMENTS: dict[str, Treatment] = {
     "InputDataConfig.RecordWrapperType": _honoured("each object of a Pipe in one record"),
     "InputDataConfig.InputMode": _honoured("File, FastFile and Pipe"),
     "InputDataConfig.ShuffleConfig": _honoured("a Pipe's order, another each epoch; no effect in File mode"),
-    "OutputDataConfig.S3OutputPath": _recorded("its bucket is mapped nowhere: artifacts stay under runs/<job>/output"),
+    "OutputDataConfig.S3OutputPath": _recorded("if no mapping has its bucket, artifacts stay under runs/<job>/output"),
     "OutputDataConfig.KmsKeyId": _recorded("artifacts are not encrypted here"),
     "OutputDataConfig.CompressionType": _honoured("GZIP packs, NONE leaves the files as they are"),
     "ResourceConfig.InstanceType": _emulated("this machine's cores, memory and GPUs under the type's name"),
@@ -106,10 +106,12 @@ TREATMENTS: dict[str, Treatment] = {
     "EnableNetworkIsolation": _emulated("an internal network: the hosts reach each other and nothing else"),
     "EnableInterContainerTrafficEncryption": _recorded("traffic between hosts does not leave this machine"),
     "EnableManagedSpotTraining": _missing("the job is never interrupted"),
-    "CheckpointConfig": _missing("checkpoints are neither restored nor kept"),
+    "CheckpointConfig": _emulated(
+        "restored and kept in step; recorded, and kept under runs/, if no mapping has its bucket"
+    ),
     "DebugHookConfig": _missing("no debughookconfig.json, so smdebug's hook stays off"),
     "DebugRuleConfigurations": _recorded("rules are run by the service"),
-    "TensorBoardOutputConfig": _missing("TensorBoard's files are not kept unless under /opt/ml/output/data"),
+    "TensorBoardOutputConfig": _emulated("kept in step; recorded, and kept under runs/, if no mapping has its bucket"),
     "ExperimentConfig": _recorded("no experiment to join"),
     "ProfilerConfig": _missing("no profilerconfig.json, so nothing is profiled"),
     "ProfilerRuleConfigurations": _recorded("rules are run by the service"),

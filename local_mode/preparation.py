@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
+from pathlib import Path, PurePosixPath
 
 from local_mode import part_files, work
 from local_mode.buckets import Folder
 from local_mode.cache import Cache
-from local_mode.channels import Staged, Staging, stage
+from local_mode.channels import Staged, Staging, Told, stage
 from local_mode.checkpoints import check_writable
 from local_mode.contents import Stores, connect
 from local_mode.epochs import epochs
@@ -24,25 +23,11 @@ from local_mode.object_store import InputRefused
 from local_mode.pipes import Feed, Feeders, feeding
 from local_mode.plan import RunPlan
 from local_mode.restoring import Restored, restored
+from local_mode.staging import packed_source
 from training_job.container import DATA_DIRECTORY
 from training_job.errors import Fault, JobRefused
 from training_job.s3_uri import S3Uri
-
-
-class Told(Protocol):
-    """Who is told how preparing goes; called from several threads."""
-
-    def staged(self, channel: str, what: str) -> None:
-        """A channel is ready; `what` says so to a person."""
-
-    def fetching(self, objects: int, size: int) -> None:
-        """So many objects of so many bytes are to be fetched."""
-
-    def fetched(self, size: int) -> None:
-        """So many bytes more are here."""
-
-    def says(self, text: str) -> None:
-        """Something that a person should know."""
+from training_job.script_mode import SOURCE_ARCHIVE
 
 
 @dataclass
@@ -50,7 +35,6 @@ class Prepared:
     """What is there for the hosts. `work` is None where nothing had to be prepared."""
 
     staged: Staged = field(default_factory=Staged)
-    source: Path | None = None
     work: Path | None = None
     kept: tuple[Synced, ...] = ()
     restored: tuple[Restored, ...] = ()
@@ -70,16 +54,15 @@ class Needs:
 def prepared(plan: RunPlan, needs: Needs) -> Prepared:
     """Everything that the plan's hosts find besides their own files; it lasts as long as the stack."""
     if not (plan.channels or plan.linked or plan.kept or isinstance(plan.source, S3Uri)):
-        return Prepared(source=plan.source)
+        return Prepared(staged=_with_source(plan, Staged(), plan.source))
     place = plan.place
     work.sweep(place.cache / "work")
     directory = needs.stack.enter_context(work.work_directory(place.cache / "work"))
     cache = Cache(place.cache, place.cache_bytes)
     staging = Staging(cache, place.cache_bytes, directory, needs.told, needs.stopped, needs.stack)
     stores = Stores(place)
-    ready = Prepared(work=directory)
-    ready.source = _fetched(plan.source, stores, staging) if isinstance(plan.source, S3Uri) else plan.source
-    ready.staged = stage(plan, stores, staging)
+    source = _fetched(plan.source, stores, staging) if isinstance(plan.source, S3Uri) else plan.source
+    ready = Prepared(staged=_with_source(plan, stage(plan, stores, staging), source), work=directory)
     for channel in plan.linked:
         mount = linked(channel, staging)
         for host in channel.hosts:
@@ -89,13 +72,21 @@ def prepared(plan: RunPlan, needs: Needs) -> Prepared:
     return ready
 
 
+def _with_source(plan: RunPlan, staged: Staged, source: Path | None) -> Staged:
+    if source is not None:
+        packed = packed_source(source)
+        for host in plan.hosts:
+            staged.files[host.host][SOURCE_ARCHIVE] = packed
+    return staged
+
+
 def _fetched(uri: S3Uri, stores: Stores, staging: Staging) -> Path:
     """The source archive."""
     store = stores(uri.bucket)
-    found = [item for item in store.listed(uri.key) if item.key == uri.key]
-    if not found:
+    found = store.find(uri.key)
+    if found is None:
         raise InputRefused(f"{uri}: the job's source archive is not there")
-    return staging.cache.fetch(store, found, staging.told, staging.stopped)[0]
+    return staging.cache.fetch(store, [found], staging.told, staging.stopped)[0]
 
 
 def _lay_pipes(plan: RunPlan, ready: Prepared, stores: Stores, staging: Staging, needs: Needs) -> None:
@@ -110,9 +101,12 @@ def _lay_pipes(plan: RunPlan, ready: Prepared, stores: Stores, staging: Staging,
         directory = pipes / host.host
         directory.mkdir(parents=True)
         for mount in (*host.mounts, *ready.staged.mounts[host.host]):
-            (directory / mount.target.rpartition("/")[2]).mkdir(exist_ok=True)
+            if mount.target.startswith(f"{DATA_DIRECTORY}/"):
+                (directory / mount.target.removeprefix(f"{DATA_DIRECTORY}/")).mkdir(exist_ok=True)
         for path, content in ready.staged.files.pop(host.host, {}).items():
-            (directory / path.rpartition("/")[2]).write_bytes(content)
+            laid = directory / PurePosixPath(path).relative_to(DATA_DIRECTORY)
+            laid.parent.mkdir(exist_ok=True)
+            laid.write_bytes(content)
         ready.staged.mounts[host.host].append(Mount(str(directory), DATA_DIRECTORY, read_only=True, stands_for="pipes"))
     ready.pipes = needs.stack.enter_context(feeding(pipes, feeds, needs.failed))
     for channel in channels:

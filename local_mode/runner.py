@@ -10,19 +10,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from local_mode.checkpoints import Syncing
 from local_mode.contents import connect
 from local_mode.delivery import deliver
-from local_mode.engine import Engine, Host, Image
+from local_mode.engine import Engine, Host
 from local_mode.outputs import Artifacts, collect
 from local_mode.plan import HostPlan, RunPlan
 from local_mode.preflight import check
 from local_mode.preparation import Needs, Prepared, prepared
 from local_mode.records import RunRecord, dead, run_record
-from local_mode.staging import host_archive, packed_source
+from local_mode.staging import host_archive
 from local_mode.supervision import Event, HostEnded, Signal, Supervision, TimePassed
+from local_mode.watcher import Watcher
 from training_job.errors import HomeportError, Interrupted
 from training_job.lifecycle import Exit, Outcome, Transition, conclude, describe
 from training_job.metrics import MetricPoint, Metrics
@@ -39,37 +40,6 @@ class FollowerFailed:
 
 
 Events = SimpleQueue[Event | FollowerFailed]
-
-
-class Watcher(Protocol):
-    """Who is told how the run goes; called from several threads, one at a time."""
-
-    def begins(self, plan: RunPlan, image: Image) -> None:
-        """The plan is about to be carried out."""
-
-    def swept(self, jobs: list[str]) -> None:
-        """The remains of these jobs, whose harness was killed, were removed."""
-
-    def staged(self, channel: str, what: str) -> None:
-        """A channel of S3 is ready."""
-
-    def fetching(self, objects: int, size: int) -> None:
-        """So many objects of so many bytes are to be fetched."""
-
-    def fetched(self, size: int) -> None:
-        """So many bytes more are here."""
-
-    def says(self, text: str) -> None:
-        """Something that a person should know."""
-
-    def status(self, status: str) -> None:
-        """The job has a new secondary status."""
-
-    def line(self, host: str, line: bytes) -> None:
-        """A host wrote a line."""
-
-    def signalled(self, signal: Signal) -> None:
-        """Hosts were sent a signal."""
 
 
 @dataclass
@@ -165,7 +135,6 @@ def _prepare(run: _Run, stack: ExitStack) -> Prepared:
 def _start_hosts(run: _Run, ready: Prepared, engine: Engine, stack: ExitStack) -> dict[str, Host]:
     """The job's network, and on it every host made, filled, started and followed; none waits for another."""
     plan, record = run.plan, run.record
-    source = packed_source(ready.source) if ready.source else None
     stack.enter_context(engine.network(plan, record.owner))
     entered: list[AbstractContextManager[Host]] = []
     # Removed side by side too: eight containers one after another take seconds.
@@ -179,7 +148,7 @@ def _start_hosts(run: _Run, ready: Prepared, engine: Engine, stack: ExitStack) -
         context = engine.host(plan, host, record.owner)
         made = context.__enter__()
         entered.append(context)
-        made.put(host_archive(host, source))
+        made.put(host_archive(host))
         for found in ready.restored:
             made.put(found.archive())
         made.start()

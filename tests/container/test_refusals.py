@@ -130,7 +130,7 @@ def test_strict_refuses_what_would_change_the_job_in_the_cloud(shell: Shell) -> 
     ran = shell.train(job, "--strict")
 
     assert ran.code == 6
-    assert "CheckpointConfig: checkpoints are neither restored nor kept" in ran.err
+    assert "CheckpointConfig: bucket bucket is mapped nowhere" in ran.err
     _nothing_happened(shell, ran)
     assert shell.train(job).code == 0
 

@@ -65,7 +65,7 @@ def made(engine: Engine) -> Iterator[Made]:
             stack.enter_context(engine.network(plan, OWNER))
             hosts = {host.host: stack.enter_context(engine.host(plan, host, OWNER)) for host in plan.hosts}
             for host in plan.hosts:
-                hosts[host.host].put(host_archive(host, None))
+                hosts[host.host].put(host_archive(host))
             return hosts
 
         yield made
@@ -239,7 +239,7 @@ def test_a_fetch_that_is_read_no_further_holds_nothing(plan: Plan, engine: Engin
     asked = plan(MODEL="w" * 512)
     began = monotonic()
     with engine.network(asked, OWNER), engine.host(asked, asked.hosts[0], OWNER) as host:
-        host.put(host_archive(asked.hosts[0], None))
+        host.put(host_archive(asked.hosts[0]))
         host.start()
         host.wait()
         with closing(host.fetch("/usr")) as chunks:
@@ -303,7 +303,7 @@ def test_a_host_that_still_runs_is_gone_on_exit(plan: Plan, engine: Engine) -> N
     asked = plan(HANG="until SIGKILL")
 
     with engine.network(asked, OWNER), engine.host(asked, asked.hosts[0], OWNER) as host:
-        host.put(host_archive(asked.hosts[0], None))
+        host.put(host_archive(asked.hosts[0]))
         host.start()
 
     assert asked.name not in engine.owners()

@@ -2,8 +2,10 @@
 
 import io
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
+from local_mode.mounts import Mount
 from local_mode.staging import host_archive, packed_source
 from tests.fakes import a_job, a_plan
 
@@ -21,7 +23,7 @@ def content(archive: bytes, name: str) -> bytes:
 def test_a_host_finds_its_files_as_the_platform_leaves_them(tmp_path: Path) -> None:
     (host,) = a_plan(tmp_path, a_job(HyperParameters={"epochs": "3"})).hosts
 
-    archive = host_archive(host, None)
+    archive = host_archive(host)
 
     found = entries(archive)
     assert {name: (entry.isdir(), entry.mode) for name, entry in found.items()} == {
@@ -39,25 +41,25 @@ def test_a_host_finds_its_files_as_the_platform_leaves_them(tmp_path: Path) -> N
 
 def test_a_directory_comes_before_what_is_in_it(tmp_path: Path) -> None:
     (host,) = a_plan(tmp_path).hosts
+    host = replace(host, files=host.files | {"/opt/ml/input/data/code/sourcedir.tar.gz": b"packed"})
 
-    names = list(entries(host_archive(host, b"packed")))
+    names = list(entries(host_archive(host)))
 
     assert names.index("opt/ml/input/config") < names.index("opt/ml/input/config/resourceconfig.json")
     assert names.index("opt/ml/input/data/code") < names.index("opt/ml/input/data/code/sourcedir.tar.gz")
 
 
-def test_a_packed_source_is_where_the_toolkit_looks(tmp_path: Path) -> None:
+def test_what_is_mounted_is_left_as_it_is(tmp_path: Path) -> None:
     (host,) = a_plan(tmp_path).hosts
+    mount = Mount("/pipes", "/opt/ml/input/data", read_only=True, stands_for="pipes")
 
-    archive = host_archive(host, b"packed")
-
-    assert content(archive, "opt/ml/input/data/code/sourcedir.tar.gz") == b"packed"
+    assert "opt/ml/input/data" not in entries(host_archive(replace(host, mounts=(mount,))))
 
 
 def test_a_program_can_be_run(tmp_path: Path) -> None:
     (host,) = a_plan(tmp_path, a_job(instance_type="ml.p3.2xlarge")).hosts
 
-    assert entries(host_archive(host, None))["usr/bin/nvidia-smi"].mode == 0o755
+    assert entries(host_archive(host))["usr/bin/nvidia-smi"].mode == 0o755
 
 
 def test_a_source_directory_is_packed_with_its_children_at_the_root(tmp_path: Path) -> None:

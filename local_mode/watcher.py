@@ -1,0 +1,32 @@
+"""Who is told how a run goes: the port that the console fills."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from local_mode.channels import Told
+from local_mode.engine import Image
+from local_mode.plan import RunPlan
+from local_mode.supervision import Signal
+
+
+class Watcher(Told, Protocol):
+    """Called from several threads, one at a time."""
+
+    def begins(self, plan: RunPlan, image: Image) -> None:
+        """The plan is about to be carried out."""
+
+    def swept(self, jobs: list[str]) -> None:
+        """The remains of these jobs, whose harness was killed, were removed."""
+
+    def says(self, text: str) -> None:
+        """Something that a person should know."""
+
+    def status(self, status: str) -> None:
+        """The job has a new secondary status."""
+
+    def line(self, host: str, line: bytes) -> None:
+        """A host wrote a line."""
+
+    def signalled(self, signal: Signal) -> None:
+        """Hosts were sent a signal."""
