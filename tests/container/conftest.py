@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 BASE = "homeport/debian:bookworm"
 SHELL = "homeport-test/shell:1"
 TENSORFLOW = "homeport/tensorflow:cpu"
+_LABEL = "homeport.job"
 
 # Reads what the job's file says, as a bring-your-own image would.
 _TRAIN = """#!/bin/sh
@@ -177,14 +178,17 @@ def s3(tmp_path: Path) -> Iterator[Served]:
 
 @pytest.fixture
 def left(api: APIClient) -> Callable[[], list[str]]:
-    """What is on the engine with our label: nothing, after every job."""
+    """What is on the engine with our label and from these tests: nothing, after every job."""
+    ours = f"job-{os.getpid()}-"
 
     def labelled() -> list[str]:
-        chosen = {"label": "homeport.job"}
+        chosen = {"label": _LABEL}
+        found = {
+            "Names": api.containers(all=True, filters=chosen),
+            "Name": [*api.networks(filters=chosen), *(api.volumes(filters=chosen)["Volumes"] or ())],
+        }
         return [
-            *(container["Names"][0] for container in api.containers(all=True, filters=chosen)),
-            *(network["Name"] for network in api.networks(filters=chosen)),
-            *(volume["Name"] for volume in api.volumes(filters=chosen)["Volumes"] or ()),
+            str(thing[name]) for name, things in found.items() for thing in things if ours in thing["Labels"][_LABEL]
         ]
 
     return labelled
