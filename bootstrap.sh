@@ -8,6 +8,7 @@ main() {
     give_up "Homeport needs python3, 3.11 or newer; found: $(python3 --version 2>&1 || true). Install one and try again."
   [ -x .venv/bin/pip ] || make_venv
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$(IFS=,; echo "$*")]"
+  case " $* " in *" dev "*) add_fuse ;; esac
   # Where PYTHONDONTWRITEBYTECODE is set, every command would compile every module again.
   .venv/bin/python -m compileall -q local_mode training_job
 }
@@ -20,6 +21,13 @@ make_venv() {
   echo "Installing python3-venv, which this python3 comes without." >&2
   { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends python3-venv; } >/dev/null
   python3 -m venv --clear .venv
+}
+
+# The tests of FastFile and of linked file systems mount. A person's own machine is left as it is, and told what it lacks.
+add_fuse() {
+  [ -e /dev/fuse ] && ! command -v fusermount3 >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 0
+  echo "Installing fuse3, which the tests need." >&2
+  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends fuse3; } >/dev/null
 }
 
 give_up() {

@@ -8,9 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_SYS_ADMIN = 21  # linux/capability.h
 
 
 def why_not() -> str | None:
@@ -21,6 +23,8 @@ def why_not() -> str | None:
         return "fusermount3 is not installed (Debian and Ubuntu: apt-get install fuse3)"
     if os.geteuid() != 0 and not _others_allowed():
         return "/etc/fuse.conf has no line user_allow_other, without which the engine cannot read the mount"
+    if os.geteuid() == 0 and not _may_mount():
+        return "this root may not mount: it lacks CAP_SYS_ADMIN, as in a container"
     return None
 
 
@@ -48,3 +52,11 @@ def _others_allowed() -> bool:
     except OSError:
         return False
     return "user_allow_other" in (line.strip() for line in lines)
+
+
+def _may_mount() -> bool:
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("CapEff:"):
+                return bool(int(line.split()[1], 16) >> _SYS_ADMIN & 1)
+    return True

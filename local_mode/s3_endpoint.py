@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -154,7 +154,7 @@ class EndpointStore:
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=self._endpoint.bucket, Prefix=prefix)
         try:
             return sorted(
-                S3Object(entry["Key"], entry["Size"], entry["ETag"].strip('"'), entry["LastModified"].timestamp())
+                S3Object(entry["Key"], entry["Size"], entry["ETag"].strip('"'), _nanoseconds(entry["LastModified"]))
                 for page in pages
                 for entry in page.get("Contents", ())
                 if entry["Size"] or not entry["Key"].endswith("/")
@@ -245,9 +245,12 @@ def _profile_credentials() -> Any:
 
 
 def _object(entry: Any) -> S3Object:
-    return S3Object(
-        entry["path"], entry["size"], _etag(entry), int(entry["last_modified"].timestamp() * 1000) * 1_000_000
-    )
+    return S3Object(entry["path"], entry["size"], _etag(entry), _nanoseconds(entry["last_modified"]))
+
+
+def _nanoseconds(moment: datetime) -> int:
+    """Since 1970. S3 tells milliseconds, which a float of seconds does not hold exactly."""
+    return int(moment.timestamp() * 1000) * 1_000_000
 
 
 def _etag(entry: Any) -> str:
