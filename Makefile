@@ -28,8 +28,8 @@ test: .venv/dev image data ## run every test
 check: .venv/dev ## format, lint, types and layers
 	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports
 
-bench: .venv/dev image ## measure the start of a job beside a bare container and the SageMaker SDK
-	@.venv/bin/python benchmarks/start.py
+bench: .venv/dev image ## measure starts and data beside a bare container, boto3, tar and the SageMaker SDK
+	@.venv/bin/python benchmarks/start.py && .venv/bin/python benchmarks/data.py
 
 clean: ## remove what was made here, but for runs/ and data/
 	@rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
