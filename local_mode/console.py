@@ -7,20 +7,18 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TextIO
 
 from local_mode.buckets import Folder, find_bucket
 from local_mode.engine import Image
 from local_mode.machine import Machine
 from local_mode.place import Place
 from local_mode.plan import RunPlan, describe_gpus
+from local_mode.progress import Progress
 from local_mode.records import masked
 from local_mode.runner import RunResult
 from local_mode.supervision import Signal
 from training_job import instance_types
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
 
 # mpirun --tag-output as the toolkits rewrite it (sagemaker-training process.py:196-213), or as it comes.
 _RANK_TAG = re.compile(r"^\[\d+,(?:mpirank:)?(\d+)(?:,[^\]]*)?\]<std(?:out|err)>:")
@@ -35,13 +33,13 @@ class Console:
         self._machine = machine
         self._stream = stream
         self._mid_line = False
-        self._bar: tqdm[Any] | None = None
+        self._fetch: Progress | None = None
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._bar_ends()
+        self._fetch_ends()
         if error is not None:
             self._settle()
 
@@ -67,7 +65,7 @@ class Console:
 
     def staged(self, channel: str, what: str) -> None:
         """Which data a channel is, once it is ready."""
-        self._bar_ends()
+        self._fetch_ends()
         self._say(f"  {channel:<12} {what}")
 
     def says(self, text: str) -> None:
@@ -75,25 +73,15 @@ class Console:
         self._say(f"  {text}")
 
     def fetching(self, objects: int, size: int) -> None:
-        """A bar on a terminal; nothing elsewhere."""
-        # A twentieth of a second to import, and most jobs fetch nothing.
-        from tqdm import tqdm  # noqa: PLC0415
-
+        """A bar on a terminal, a line for every tenth elsewhere."""
         self._settle()
-        self._bar = tqdm(
-            total=size,
-            desc=f"  fetching {objects:,} objects",
-            unit="B",
-            unit_scale=True,
-            file=self._stream,
-            leave=False,
-            disable=not self._stream.isatty(),
-        )
+        self._fetch = Progress("  data", self._stream)
+        self._fetch.fetching(objects, size)
 
     def fetched(self, size: int) -> None:
-        """The bar moves."""
-        if self._bar is not None:
-            self._bar.update(size)
+        """It is further on."""
+        if self._fetch is not None:
+            self._fetch.fetched(size)
 
     def status(self, status: str) -> None:
         """`Starting · Training` on one line; an end is told by `ends`."""
@@ -140,10 +128,10 @@ class Console:
         for text in _bill(result.plan):
             self._say(text)
 
-    def _bar_ends(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        self._bar = None
+    def _fetch_ends(self) -> None:
+        if self._fetch is not None:
+            self._fetch.close()
+        self._fetch = None
 
     def _settle(self) -> None:
         """End a line that was begun."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from local_mode.__main__ import main
-from local_mode.hydration import Progress
+from local_mode.progress import Progress
 
 PLACE = """
 [local.file_systems.training-data]
