@@ -18,15 +18,15 @@ def pins() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def run_ranks(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], RanksResults]:
+def run_ranks(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., RanksResults]:
     """Run a program of this folder under mpirun, as the toolkit does, and give what each rank saved."""
 
-    def run(program: str, ranks: int) -> RanksResults:
+    def run(program: str, ranks: int, *launcher: str) -> RanksResults:
         directory = tmp_path_factory.mktemp(program)
         mpirun = ["mpirun", "--host", f"localhost:{ranks}", "-np", str(ranks)]
         mpirun += ["-mca", "btl_vader_single_copy_mechanism", "none"]
         done = subprocess.run(
-            [*mpirun, sys.executable, str(Path(__file__).with_name(program)), str(directory)],
+            [*mpirun, *launcher, sys.executable, str(Path(__file__).with_name(program)), str(directory)],
             capture_output=True,
             text=True,
             check=False,

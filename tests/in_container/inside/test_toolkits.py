@@ -4,6 +4,7 @@ import importlib
 import os
 import re
 import subprocess
+import tomllib
 from importlib.metadata import distributions, entry_points
 from pathlib import Path
 
@@ -17,12 +18,13 @@ def test_every_distribution_is_the_version_that_docker_pins(pins: dict[str, str]
         "sagemaker-training": pins["SAGEMAKER_TRAINING_VERSION"],
         "sagemaker-tensorflow-training": pins["SAGEMAKER_TENSORFLOW_TRAINING_VERSION"],
     }
+    ours = tomllib.loads(Path("/docker/smdistributed/pyproject.toml").read_text())["project"]
     constraints = re.findall(r"^([^#=\s]+)==(\S+)$", Path("/docker/constraints.txt").read_text(), re.MULTILINE)
 
     image = [each for each in distributions() if str(each.locate_file("")).startswith("/opt/venv")]
     installed = {re.sub(r"[-_.]+", "-", each.name).lower(): each.version for each in image}
 
-    pinned = dict(constraints) | decided
+    pinned = dict(constraints) | decided | {ours["name"]: ours["version"]}
     assert {name: pinned.get(name) for name in installed} == installed
     assert decided.keys() <= installed.keys()
 

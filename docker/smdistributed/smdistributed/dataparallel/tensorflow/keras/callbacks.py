@@ -1,0 +1,5 @@
+"""Callbacks for Keras's fit."""
+
+from horovod.tensorflow.keras.callbacks import BroadcastGlobalVariablesCallback
+
+__all__ = ["BroadcastGlobalVariablesCallback"]

@@ -1,0 +1,1 @@
+"""smdistributed.dataparallel.torch over torch.distributed."""
