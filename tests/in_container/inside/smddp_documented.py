@@ -1,8 +1,9 @@
 """SMDDP's public names and signatures as AWS documents them, typed in from its pages, not from our code.
 
 TensorFlow: https://sagemaker.readthedocs.io/en/stable/api/training/sdp_versions/latest/smd_data_parallel_tensorflow.html
-PyTorch: the same folder, v1.2.x/smd_data_parallel_pytorch.html, which `latest` deprecates and still lists. `sparse_as_dense`
-is on since 1.2.1 (release notes). What the pages name without saying its default stands as Horovod and torch have it.
+PyTorch: the same folder, v1.2.x/smd_data_parallel_pytorch.html, which `latest` deprecates and still lists.
+`sparse_as_dense` is on since 1.2.1 (release notes). What the pages name without saying its default stands as Horovod and
+torch have it.
 """
 
 TENSORFLOW = {

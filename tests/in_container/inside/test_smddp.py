@@ -132,9 +132,7 @@ def test_smddprun_tells_a_rank_what_torch_wants_to_know() -> None:
     alone, served = (
         sorted(
             json.loads(line)
-            for line in subprocess.run(
-                command, env=env, capture_output=True, text=True, check=True
-            ).stdout.splitlines()
+            for line in subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.splitlines()
         )
         for env in (os.environ, environment)
     )

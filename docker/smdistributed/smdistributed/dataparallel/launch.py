@@ -31,3 +31,7 @@ def rank_environment(environment):
         "MASTER_ADDR": environment.get("SMDATAPARALLEL_SERVER_ADDR", "127.0.0.1"),
         "MASTER_PORT": environment.get("SMDATAPARALLEL_SERVER_PORT", PORT),
     }
+
+
+if __name__ == "__main__":
+    main()
