@@ -135,6 +135,14 @@ def kept_elsewhere(kept: KeptDirectory) -> Treatment:
     return _missing(f"bucket {kept.uri.bucket} is mapped nowhere: {kept.path} is kept in {where}, nothing is restored")
 
 
+def emulated_library(job: TrainingJob) -> dict[str, Treatment]:
+    """What becomes of the hyperparameters of a job that asks for SMDDP, AWS's own library for AWS's own machines."""
+    if (job.hyper_parameters or {}).get("sagemaker_distributed_dataparallel_enabled") != "true":
+        return {}
+    library = "smdistributed.dataparallel is an emulation over Horovod or torch, unless the image has AWS's library"
+    return {"HyperParameters": _emulated(f"{TREATMENTS['HyperParameters'].how}; {library}")}
+
+
 def ledger(job: TrainingJob, notes: Mapping[str, str], treatments: Mapping[str, Treatment]) -> tuple[LedgerEntry, ...]:
     """An entry for each treated field that the job sets. `notes` says more of a field than its treatment does,
     `treatments` stands in for it in this job."""

@@ -18,7 +18,7 @@ from local_mode.inputs.choice import Inputs
 from local_mode.inputs.linked import LinkedChannel
 from local_mode.inputs.s3 import S3Channel
 from local_mode.kept import Delivery, KeptDirectory, delivery, kept_directories
-from local_mode.ledger import LedgerEntry, Treatment, kept_elsewhere, ledger
+from local_mode.ledger import LedgerEntry, Treatment, emulated_library, kept_elsewhere, ledger
 from local_mode.machine import Machine
 from local_mode.mounts import Mount, Refusal
 from local_mode.place import Place
@@ -127,7 +127,9 @@ def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options)
         virtual=options.virtual_gpus,
     )
     image = _image(str(job.algorithm_specification.training_image), shares)
-    entries = ledger(job, _notes(shares, machine) | _source_note(job, source), _treatments(kept, delivered))
+    entries = ledger(
+        job, _notes(shares, machine) | _source_note(job, source), _treatments(kept, delivered) | emulated_library(job)
+    )
     if options.strict and (fields := [f"{entry.field}: {entry.how}" for entry in entries if entry.strict]):
         raise StrictRefused(fields)
     if options.live_code and source:

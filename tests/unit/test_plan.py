@@ -213,3 +213,18 @@ def test_strict_has_nothing_against_a_job_that_changes_nothing(tmp_path: Path) -
 
 def test_strict_has_nothing_against_a_profiler_that_is_off(tmp_path: Path) -> None:
     a_plan(tmp_path, a_job(ProfilerConfig={"DisableProfiler": True}), strict=True)
+
+
+def test_a_job_that_asks_for_smddp_is_told_that_it_gets_an_emulation(tmp_path: Path) -> None:
+    asked, not_asked = (
+        a_job(HyperParameters={"sagemaker_distributed_dataparallel_enabled": enabled}) for enabled in ("true", "false")
+    )
+
+    with_smddp, without = (
+        next(entry for entry in a_plan(tmp_path, job).ledger if entry.field == "HyperParameters")
+        for job in (asked, not_asked)
+    )
+
+    assert with_smddp.kind == "emulated"
+    assert "smdistributed.dataparallel is an emulation" in with_smddp.how
+    assert (without.kind, without.how) == ("honoured", "hyperparameters.json")

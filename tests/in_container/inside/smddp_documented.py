@@ -2,7 +2,7 @@
 
 TensorFlow: https://sagemaker.readthedocs.io/en/stable/api/training/sdp_versions/latest/smd_data_parallel_tensorflow.html
 PyTorch: the same folder, v1.2.x/smd_data_parallel_pytorch.html, which `latest` deprecates and still lists.
-`sparse_as_dense` is on since 1.2.1 (release notes). What the pages name without saying its default stands as Horovod and
+`sparse_as_dense` is on since 1.2.1 (release notes). What the pages name without its default stands as Horovod and
 torch have it.
 """
 
