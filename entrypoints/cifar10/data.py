@@ -1,13 +1,16 @@
-"""Read the images of one channel with tf.data, shared out among the ranks."""
+"""Read the images of one channel, and make batches of them with tf.data."""
 
 import json
-import struct
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
+from sharing import epoch_order, validation_order
+
 IMAGE_SHAPE = (32, 32, 3)
+CLASSES = 10
 FEATURES = {
     "image": tf.io.FixedLenFeature([], tf.string),
     "label": tf.io.FixedLenFeature([], tf.int64),
@@ -15,71 +18,103 @@ FEATURES = {
 }
 
 
-class Share(NamedTuple):
-    """Which of the ranks reads, and how many share the images."""
+class Images(NamedTuple):
+    """All images of a channel in memory, which they fit: CIFAR-10's 40,000 are 123 MB."""
 
-    rank: int
-    size: int
+    pixels: np.ndarray
+    labels: np.ndarray
+    ids: np.ndarray
+
+    def __len__(self):
+        return len(self.ids)
 
 
-def training_images(channel, share, *, batch_size, seed, augment):
-    """Batches of (image, label) of one epoch: none twice, in a new order every epoch, and as many for every rank."""
-    images = count_images(channel) // share.size  # ranks that took unequal steps would wait for each other for ever
-    if images < batch_size:
-        raise ValueError(f"{channel} has {images} images for each of {share.size} ranks: no batch of {batch_size}")
-    dataset = records(channel, share).take(images).cache()  # CIFAR-10 fits in memory: read the files once
-    dataset = dataset.shuffle(images, seed=seed, reshuffle_each_iteration=True)
-    dataset = dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
-    if augment:
-        dataset = dataset.map(crop_and_flip, num_parallel_calls=tf.data.AUTOTUNE)
+def load(channel, *, skip_corrupt=False):
+    """Every image of the channel's TFRecord files; one that can't be read to its end is an error, or its rest skipped."""
+    parts = [read_file(path, skip_corrupt) for path in record_files(channel)]
+    images = Images(*(np.concatenate(field) for field in zip(*parts)))
+    promised = images_promised(channel)
+    if promised not in (None, len(images)) and not skip_corrupt:
+        raise ValueError(f"{channel} holds {len(images)} images, and its split.json says {promised}")
+    if not len(images):
+        raise ValueError(f"{channel} holds no image")
+    return images
+
+
+def training_batches(images, share, *, batch_size, seed, epochs, first_epoch=0, augment=False):
+    """Batches of (image, label, id) of a rank: the epochs from first_epoch up to `epochs`, one after the other."""
+    orders = [
+        epoch_order(len(images), share, batch_size=batch_size, seed=seed, epoch=epoch).ravel()
+        for epoch in range(first_epoch, epochs)
+    ]
+    places = np.concatenate([np.empty(0, np.int64), *orders])  # a job that is resumed at its end has no epoch left
+    # One seed an image and epoch, the same whichever rank it falls to.
+    draws = np.repeat(np.arange(first_epoch, first_epoch + len(orders)), [*map(len, orders)]) * len(images) + places
+    pixels, labels, ids = (tf.constant(field) for field in images)
+
+    def take(place, draw):
+        image = pixels[place]
+        return (crop_and_flip(image, tf.stack([seed, draw])) if augment else image), labels[place], ids[place]
+
+    dataset = tf.data.Dataset.from_tensor_slices((places, draws)).map(take, num_parallel_calls=tf.data.AUTOTUNE)
     return dataset.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
-def validation_images(channel, share, *, batch_size):
-    """Batches of (image, label): the ranks together see every image once, as it is."""
-    dataset = records(channel, share).cache().map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+def validation_batches(images, share, *, batch_size):
+    """Batches of (image, label, id): the ranks together see every image once, as it is."""
+    places = validation_order(len(images), share)
+    dataset = tf.data.Dataset.from_tensor_slices(tuple(field[places] for field in images))
     return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
-def records(channel, share):
-    """The serialised examples of a rank: of all the channel's, every size-th one."""
-    images = count_images(channel)
-    if images < share.size:
-        raise ValueError(f"{channel} has {images} images, fewer than the {share.size} ranks that share them")
-    dataset = tf.data.TFRecordDataset(record_files(channel))
-    # Fails if the files hold fewer images than split.json says, and lets Keras know the steps of an epoch.
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(images))
-    return dataset.shard(share.size, share.rank)
+def without_ids(pixels, labels, _):
+    """What Keras's fit takes of a batch."""
+    return pixels, labels
 
 
-def parse(record):
-    """The image, in the bytes it was written in, and its label: the model itself normalises."""
-    example = tf.io.parse_single_example(record, FEATURES)
-    return tf.reshape(tf.io.decode_raw(example["image"], tf.uint8), IMAGE_SHAPE), example["label"]
-
-
-def crop_and_flip(image, label):
+def crop_and_flip(image, seed):
     """The image moved by up to 4 pixels, and mirrored half of the time."""
     padded = tf.image.resize_with_crop_or_pad(image, 40, 40)
-    return tf.image.random_flip_left_right(tf.image.random_crop(padded, IMAGE_SHAPE)), label
+    cropped = tf.image.stateless_random_crop(padded, IMAGE_SHAPE, seed)
+    return tf.image.stateless_random_flip_left_right(cropped, seed + 1)
 
 
-def count_images(channel):
-    """As many as split.json says, or as there are records: found by their lengths, without reading them."""
+def read_file(path, skip_corrupt):
+    """The images of one file."""
+    parts = [empty()]
+    try:
+        for records in tf.data.TFRecordDataset(path).batch(1024):
+            parts.append(parse(path, records))  # noqa: PERF401 what was read before an error is kept
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        fault = f"{path} is corrupt after {sum(map(len, parts))} images: {error.message}"
+        if not skip_corrupt:
+            raise ValueError(f"{fault}. Make the file anew, or train without its rest: skip-corrupt=true") from None
+        print(f"skipped: {fault}\n", end="", flush=True)
+    return Images(*(np.concatenate(field) for field in zip(*parts)))
+
+
+def parse(path, records):
+    """Serialised examples as images."""
+    examples = tf.io.parse_example(records, FEATURES)
+    pixels = tf.reshape(tf.io.decode_raw(examples["image"], tf.uint8), (-1, *IMAGE_SHAPE)).numpy()
+    labels, ids = examples["label"].numpy(), examples["id"].numpy()
+    wrong = (labels < 0) | (labels >= CLASSES)
+    if wrong.any():
+        raise ValueError(
+            f"image {ids[wrong][0]} of {path} has the label {labels[wrong][0]}: there are {CLASSES} classes"
+        )
+    return Images(pixels, labels, ids)
+
+
+def empty():
+    """No image."""
+    return Images(np.empty((0, *IMAGE_SHAPE), np.uint8), np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+def images_promised(channel):
+    """As many as split.json says; None where there is none."""
     split = Path(channel, "split.json")
-    if split.exists():
-        return json.loads(split.read_text())["images"]
-    return sum(count_records(path) for path in record_files(channel))
-
-
-def count_records(path):
-    """A record is its length in 8 bytes, 4 bytes of checksum, the payload, and 4 bytes of checksum."""
-    count = 0
-    with Path(path).open("rb") as file:
-        while header := file.read(12):
-            file.seek(struct.unpack("<Q4x", header)[0] + 4, 1)
-            count += 1
-    return count
+    return json.loads(split.read_text())["images"] if split.exists() else None
 
 
 def record_files(channel):

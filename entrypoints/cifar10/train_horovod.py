@@ -19,8 +19,10 @@ from pathlib import Path
 import horovod.tensorflow.keras as hvd
 import tensorflow as tf
 
-from data import Share, count_images, training_images, validation_images
+from data import load, training_batches, validation_batches, without_ids
 from model import build_model
+from report import Report, print_line
+from sharing import Share, steps_per_epoch
 
 
 def main():
@@ -33,11 +35,13 @@ def main():
     # Horovod: a seed for every rank, else all would drop the same units; the first weights are rank 0's anyway.
     tf.keras.utils.set_random_seed(args.seed + hvd.rank())
 
-    # Horovod: every rank reads its own share of the images.
+    # Horovod: every rank takes its own share of every batch, and of the images to validate.
     share = Share(hvd.rank(), hvd.size())
-    augment = args.augment == "true"
-    train = training_images(args.train, share, batch_size=args.batch_size, seed=args.seed, augment=augment)
-    validation = validation_images(args.validation, share, batch_size=4 * args.batch_size)
+    images, validation_images = load(args.train), load(args.validation)
+    steps = steps_per_epoch(len(images), share, args.batch_size)
+    order = {"batch_size": args.batch_size, "seed": args.seed, "augment": args.augment == "true"}
+    train = training_batches(images, share, **order, epochs=args.epochs).map(without_ids)
+    validation = validation_batches(validation_images, share, batch_size=4 * args.batch_size).map(without_ids)
 
     # Horovod: the linear scaling rule (Goyal et al., 2017): a batch `size` times as large, a step `size` times as long.
     learning_rate = args.learning_rate * hvd.size()
@@ -55,28 +59,38 @@ def main():
         # Horovod: all ranks validate, and save, the same model.
         AverageMovingStatistics(),
         # Horovod: the numbers of an epoch are those of all ranks, each counting for as many images as it validated.
-        WeightValidation(args.validation),
+        WeightValidation(len(validation_images)),
         hvd.callbacks.MetricAverageCallback(),
         # Horovod: begin with the rate of one rank, and grow to the scaled one.
-        hvd.callbacks.LearningRateWarmupCallback(learning_rate, args.warmup_epochs, steps_per_epoch=len(train)),
+        hvd.callbacks.LearningRateWarmupCallback(learning_rate, args.warmup_epochs, steps_per_epoch=steps),
     ]
     # Horovod: one rank speaks and saves.
     if hvd.rank() == 0:
         # TensorFlow's own format: it holds the optimizer's state too, and tf.train.latest_checkpoint finds the last.
         checkpoints = args.checkpoint_dir + "/epoch-{epoch:03d}"
-        callbacks += [PrintEpoch(), tf.keras.callbacks.ModelCheckpoint(checkpoints, save_weights_only=True)]
+        callbacks += [
+            ReportEpoch(Report(args.output_data_dir, args.epochs), steps),
+            tf.keras.callbacks.ModelCheckpoint(checkpoints, save_weights_only=True),
+        ]
 
     start = time.perf_counter()
-    model.fit(train, validation_data=validation, epochs=args.epochs, callbacks=callbacks, verbose=0)
+    model.fit(
+        train,
+        steps_per_epoch=steps,
+        validation_data=validation,
+        epochs=args.epochs,
+        callbacks=callbacks,
+        verbose=0,
+    )
     seconds = time.perf_counter() - start
 
     # Horovod: one rank sums up for all.
     if hvd.rank() == 0:
-        images = args.epochs * len(train) * args.batch_size * hvd.size()
+        images = args.epochs * steps * args.batch_size * hvd.size()
         print_line(f"{images:,} images in {seconds:.1f} s  ranks: {hvd.size()}  images/s: {images / seconds:.1f}")
         model.save(f"{args.model_dir}/1", include_optimizer=False)  # TensorFlow Serving wants a version for a name
     # Horovod: every rank leaves its own report.
-    report_rank(args, model, images_per_epoch=len(train) * args.batch_size)
+    report_rank(args, model, images_per_epoch=steps * args.batch_size)
 
 
 def parse_args():
@@ -125,29 +139,30 @@ class AverageMovingStatistics(tf.keras.callbacks.Callback):
 class WeightValidation(tf.keras.callbacks.Callback):
     """Horovod: make the plain mean over ranks one over images, where a rank may have validated one image more."""
 
-    def __init__(self, channel):
+    def __init__(self, images):
         super().__init__()
-        images = count_images(channel)
         self.weight = len(range(hvd.rank(), images, hvd.size())) * hvd.size() / images
 
     def on_epoch_end(self, epoch, logs=None):
         logs.update({name: value * self.weight for name, value in logs.items() if name.startswith("val_")})
 
 
-class PrintEpoch(tf.keras.callbacks.Callback):
-    """One line an epoch, in the words that the job file's metric definitions look for."""
+class ReportEpoch(tf.keras.callbacks.Callback):
+    """One line an epoch, in the words that the job file's metric definitions look for, and what TensorBoard shows."""
+
+    def __init__(self, report, steps):
+        super().__init__()
+        self.report, self.steps = report, steps
 
     def on_epoch_end(self, epoch, logs=None):
-        print_line(
-            f"epoch {epoch + 1}/{self.params['epochs']}"
-            f"  train_loss: {logs['loss']:.4f}  train_accuracy: {logs['accuracy']:.4f}"
-            f"  val_loss: {logs['val_loss']:.4f}  val_accuracy: {logs['val_accuracy']:.4f}"
-        )
-
-
-def print_line(text):
-    """Write text and line end at once: on an unbuffered stdout print writes twice, and mpirun labels each piece."""
-    print(text + "\n", end="", flush=True)
+        metrics = {
+            "train_loss": logs["loss"],
+            "train_accuracy": logs["accuracy"],
+            "val_loss": logs["val_loss"],
+            "val_accuracy": logs["val_accuracy"],
+        }
+        rate = float(self.model.optimizer.learning_rate)
+        self.report.epoch(epoch, [((epoch + 1) * self.steps - 1, logs["loss"], rate)], metrics)
 
 
 def report_rank(args, model, images_per_epoch):

@@ -1,0 +1,15 @@
+"""What a rank takes of the machine it runs on."""
+
+import os
+
+import tensorflow as tf
+
+
+def use_own_share(local_rank=0, local_size=1):
+    """One GPU for each rank of this host, or a fair part of its cores: rather than fight for them."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        tf.config.set_visible_devices(gpus[local_rank], "GPU")
+        tf.config.experimental.set_memory_growth(gpus[local_rank], True)
+    else:
+        tf.config.threading.set_intra_op_parallelism_threads(max(1, len(os.sched_getaffinity(0)) // local_size))

@@ -1,0 +1,98 @@
+"""Train the CIFAR-10 model with Keras on one GPU, or on a CPU.
+
+SageMaker's toolkit starts it (see keras.toml, and keras_script_mode.toml, which brings the script along). By hand:
+
+    python train_keras.py --train DIR --validation DIR --model-dir DIR --output-data-dir DIR --checkpoint-dir DIR
+
+train_horovod.py is the same for several ranks.
+"""
+
+import time
+from functools import partial
+
+import tensorflow as tf
+
+from arguments import parse_args
+from data import load, training_batches, validation_batches, without_ids
+from machine import use_own_share
+from model import build_model
+from report import Report, report_rank
+from resuming import Checkpoints
+from schedule import learning_rate
+from sharing import Share, steps_per_epoch
+
+
+def main():
+    args = parse_args(__doc__)
+    share = Share()
+    use_own_share()
+    tf.keras.utils.set_random_seed(args.seed)
+
+    train = load(args.train, skip_corrupt=args.skip_corrupt)
+    steps = steps_per_epoch(len(train), share, args.batch_size)
+    validation = load(args.validation, skip_corrupt=args.skip_corrupt)
+    validation = validation_batches(validation, share, batch_size=4 * args.batch_size).map(without_ids)
+
+    model = build_model(args.width, args.weight_decay, dropout=args.dropout, batch_norm=args.batch_norm)
+    optimizer = tf.keras.optimizers.SGD(args.learning_rate, momentum=0.9)
+    optimizer.build(model.trainable_variables)
+    model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+
+    rate = partial(
+        learning_rate,
+        base=args.learning_rate,
+        ranks=share.size,
+        policy=args.scaling,
+        warmup_steps=args.warmup_epochs * steps,
+        total_steps=args.epochs * steps,
+    )
+    checkpoints = Checkpoints(args.checkpoint_dir, model, optimizer)
+    first_epoch = checkpoints.restore()
+    report = Report(args.output_data_dir, args.epochs)
+
+    order = {"batch_size": args.batch_size, "seed": args.seed, "augment": args.augment}
+    batches = training_batches(train, share, **order, epochs=args.epochs, first_epoch=first_epoch)
+    start = time.perf_counter()
+    model.fit(
+        batches.map(without_ids),
+        steps_per_epoch=steps,
+        epochs=args.epochs,
+        initial_epoch=first_epoch,
+        validation_data=validation,
+        callbacks=[EverySteps(rate, steps, report, checkpoints)],
+        verbose=0,
+    )
+    images = (args.epochs - first_epoch) * steps * args.batch_size
+    report.end(images, time.perf_counter() - start, share.size)
+    model.save(f"{args.model_dir}/1", include_optimizer=False)  # TensorFlow Serving wants a version for a name
+    report_rank(args.output_data_dir, share, 0, model, [])
+
+
+class EverySteps(tf.keras.callbacks.Callback):
+    """Set the rate of every step; after every epoch report it and write a checkpoint."""
+
+    def __init__(self, rate, steps, report, checkpoints):
+        super().__init__()
+        self._rate, self._steps, self._report, self._checkpoints = rate, steps, report, checkpoints
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.model.optimizer.learning_rate.assign(self._rate(self._epoch * self._steps + batch))
+
+    def on_epoch_end(self, epoch, logs=None):
+        last = (epoch + 1) * self._steps - 1
+        metrics = {
+            "train_loss": logs["loss"],
+            "train_accuracy": logs["accuracy"],
+            "val_loss": logs["val_loss"],
+            "val_accuracy": logs["val_accuracy"],
+        }
+        self._report.epoch(epoch, [(last, logs["loss"], self._rate(last))], metrics)
+        self._checkpoints.save(epoch + 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Train the CIFAR-10 model with a loop of our own on one GPU, or on a CPU.
+
+SageMaker's toolkit starts it (see tf2.toml). By hand:
+
+    python train_tf2.py --train DIR --validation DIR --model-dir DIR --output-data-dir DIR --checkpoint-dir DIR
+
+train_tf2_horovod.py and train_tf2_smddp.py are this script for several ranks.
+"""
+
+import time
+from functools import partial
+
+import tensorflow as tf
+
+from arguments import parse_args
+from data import load, training_batches, validation_batches
+from machine import use_own_share
+from model import build_model
+from report import Report, report_rank
+from resuming import Checkpoints
+from schedule import learning_rate
+from sharing import Share, steps_per_epoch
+
+
+def main():
+    args = parse_args(__doc__)
+    share = Share()
+    use_own_share()
+    tf.keras.utils.set_random_seed(args.seed)
+
+    train = load(args.train, skip_corrupt=args.skip_corrupt)
+    steps = steps_per_epoch(len(train), share, args.batch_size)
+    validation = load(args.validation, skip_corrupt=args.skip_corrupt)
+    validation = validation_batches(validation, share, batch_size=4 * args.batch_size)
+
+    model = build_model(args.width, args.weight_decay, dropout=args.dropout, batch_norm=args.batch_norm)
+    optimizer = tf.keras.optimizers.SGD(args.learning_rate, momentum=0.9)
+    optimizer.build(model.trainable_variables)
+    cross_entropy = tf.keras.losses.sparse_categorical_crossentropy
+    rate = partial(
+        learning_rate,
+        base=args.learning_rate,
+        ranks=share.size,
+        policy=args.scaling,
+        warmup_steps=args.warmup_epochs * steps,
+        total_steps=args.epochs * steps,
+    )
+
+    @tf.function
+    def train_step(pixels, labels):
+        with tf.GradientTape() as tape:
+            probabilities = model(pixels, training=True)
+            loss = tf.reduce_mean(cross_entropy(labels, probabilities)) + tf.add_n(model.losses)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        return tf.stack([loss, tf.reduce_mean(hits(labels, probabilities))])
+
+    @tf.function
+    def validation_step(pixels, labels):
+        probabilities = model(pixels, training=False)
+        losses, right = cross_entropy(labels, probabilities), hits(labels, probabilities)
+        return tf.stack([tf.reduce_sum(losses), tf.reduce_sum(right), tf.cast(tf.size(labels), tf.float32)])
+
+    checkpoints = Checkpoints(args.checkpoint_dir, model, optimizer)
+    first_epoch = checkpoints.restore()
+
+    report = Report(args.output_data_dir, args.epochs)
+    order = {"batch_size": args.batch_size, "seed": args.seed, "augment": args.augment}
+    batches = iter(training_batches(train, share, **order, epochs=args.epochs, first_epoch=first_epoch))
+    ids = []
+    start = time.perf_counter()
+    for epoch in range(first_epoch, args.epochs):
+        ids, seen, numbers = [], [], range(epoch * steps, (epoch + 1) * steps)
+        for step in numbers:
+            pixels, labels, of_images = next(batches)
+            optimizer.learning_rate.assign(rate(step))
+            seen.append(train_step(pixels, labels))
+            ids.extend(of_images.numpy())
+        seen = tf.stack(seen).numpy()
+        totals = tf.add_n([validation_step(pixels, labels) for pixels, labels, _ in validation]).numpy()
+        metrics = {
+            "train_loss": seen[:, 0].mean(),
+            "train_accuracy": seen[:, 1].mean(),
+            "val_loss": totals[0] / totals[2],
+            "val_accuracy": totals[1] / totals[2],
+        }
+        report.epoch(epoch, [(step, loss, rate(step)) for step, loss in zip(numbers, seen[:, 0])], metrics)
+        checkpoints.save(epoch + 1)
+    images = (args.epochs - first_epoch) * steps * args.batch_size
+    report.end(images, time.perf_counter() - start, share.size)
+    model.save(f"{args.model_dir}/1", include_optimizer=False)  # TensorFlow Serving wants a version for a name
+    report_rank(args.output_data_dir, share, 0, model, ids)
+
+
+def hits(labels, probabilities):
+    """1 for each image whose most probable class is its own."""
+    return tf.cast(tf.equal(labels, tf.argmax(probabilities, axis=-1)), tf.float32)
+
+
+if __name__ == "__main__":
+    main()
