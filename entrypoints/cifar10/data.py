@@ -30,7 +30,7 @@ class Images(NamedTuple):
 
 
 def load(channel, *, skip_corrupt=False):
-    """Every image of the channel's TFRecord files; one that can't be read to its end is an error, or its rest skipped."""
+    """Every image of the channel's TFRecord files; a file that can't be read to its end is an error or cut short."""
     parts = [read_file(path, skip_corrupt) for path in record_files(channel)]
     images = Images(*(np.concatenate(field) for field in zip(*parts)))
     promised = images_promised(channel)
