@@ -2,7 +2,7 @@
 JOB ?= entrypoints/cifar10/horovod.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help local-train plan doctor image data test check bench clean
+.PHONY: help local-train plan doctor image data test test-workloads check bench clean
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 22
@@ -24,6 +24,9 @@ data: .venv/data ## make the CIFAR-10 data set on the local FSx
 
 test: .venv/dev image data ## run every test
 	@.venv/bin/pytest
+
+test-workloads: .venv/dev image ## run every training program, for the better part of an hour; make test runs a third
+	@.venv/bin/pytest -m "nightly or not nightly" tests/workloads
 
 check: .venv/dev ## format, lint, types and layers
 	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports

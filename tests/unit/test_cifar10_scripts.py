@@ -64,8 +64,7 @@ def test_the_scripts_for_horovod_and_smddp_differ_in_one_import() -> None:
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4, 8, 16])
 def test_an_epoch_gives_no_image_twice_and_every_rank_as_many_steps(sharing: ModuleType, ranks: int) -> None:
     orders = [
-        sharing.epoch_order(40_000, sharing.Share(rank, ranks), batch_size=64, seed=1, epoch=3)
-        for rank in range(ranks)
+        sharing.epoch_order(40_000, sharing.Share(rank, ranks), batch_size=64, seed=1, epoch=3) for rank in range(ranks)
     ]
 
     seen = np.concatenate([order.ravel() for order in orders])
