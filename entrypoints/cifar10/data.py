@@ -50,7 +50,8 @@ def training_batches(images, share, *, batch_size, seed, epochs, first_epoch=0, 
     places = np.concatenate([np.empty(0, np.int64), *orders])  # a job that is resumed at its end has no epoch left
     # One seed an image and epoch, the same whichever rank it falls to.
     draws = np.repeat(np.arange(first_epoch, first_epoch + len(orders)), [*map(len, orders)]) * len(images) + places
-    pixels, labels, ids = (tf.constant(field) for field in images)
+    with tf.device("CPU"):  # where tf.data works; else all images would go to the GPU and back
+        pixels, labels, ids = (tf.constant(field) for field in images)
 
     def take(place, draw):
         image = pixels[place]

@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from docker.models.containers import Container
 
 from tests.workloads.conftest import Train, Trained
 
@@ -81,6 +82,25 @@ def test_a_resumed_training_goes_on_as_if_it_had_not_stopped(train: Train) -> No
     assert "resumed from " in resumed.log
     assert 0 < len(resumed.steps) < len(whole.steps)
     np.testing.assert_allclose(resumed.steps, whole.steps[-len(resumed.steps) :], rtol=0, atol=1e-5)
+
+
+@pytest.mark.nightly
+def test_what_is_corrupt_is_named_and_left_out_where_the_job_says_so(train: Train, container: Container) -> None:
+    spoil = (
+        "import pathlib, shutil; shutil.copytree('/data/cifar10/train', '/tmp/bad'); "
+        "file = pathlib.Path('/tmp/bad/train-00003-of-00016.tfrecord'); content = bytearray(file.read_bytes()); "
+        "content[len(content) // 2] ^= 0xFF; file.write_bytes(content)"
+    )
+    container.exec_run(["python", "-c", spoil])
+    job = {"train": "/tmp/bad", "epochs": 1, "width": 4, "batch_size": 64}
+
+    refused, skipped = (train("train_tf2.py", skip_corrupt=skip, **job) for skip in ("false", "true"))
+
+    named = "train-00003-of-00016.tfrecord is corrupt after"
+    assert refused.code != 0
+    assert named in refused.log
+    assert skipped.code == 0, skipped.log
+    assert f"skipped: /tmp/bad/{named}" in skipped.log
 
 
 @pytest.mark.nightly
