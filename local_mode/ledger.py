@@ -109,11 +109,13 @@ TREATMENTS: dict[str, Treatment] = {
     "CheckpointConfig": _emulated(
         "restored and kept in step; recorded, and kept under runs/, if no mapping has its bucket"
     ),
-    "DebugHookConfig": _missing("no debughookconfig.json, so smdebug's hook stays off"),
+    "DebugHookConfig": _emulated(
+        "debughookconfig.json; what the hook saves is kept in step if a mapping has its bucket"
+    ),
     "DebugRuleConfigurations": _recorded("rules are run by the service"),
     "TensorBoardOutputConfig": _emulated("kept in step; recorded, and kept under runs/, if no mapping has its bucket"),
     "ExperimentConfig": _recorded("no experiment to join"),
-    "ProfilerConfig": _missing("no profilerconfig.json, so nothing is profiled"),
+    "ProfilerConfig": _emulated("profilerconfig.json; no system metrics; kept in step if a mapping has its bucket"),
     "ProfilerRuleConfigurations": _recorded("rules are run by the service"),
     "Environment": _honoured("environment variables, as they stand"),
     "RetryStrategy": _recorded("the service's own faults do not happen here"),
@@ -139,12 +141,11 @@ def ledger(job: TrainingJob, notes: Mapping[str, str], treatments: Mapping[str, 
     """An entry for each treated field that the job sets. `notes` says more of a field than its treatment does,
     `treatments` stands in for it in this job."""
     entries: dict[str, LedgerEntry] = {}
-    idle = ("ProfilerConfig",) if job.profiler_config and job.profiler_config.disable_profiler else ()
     for field, value in _leaves(job.request(), ""):
         name = treated(field)
         treatment = treatments.get(name) or TREATMENTS[name]
         seen = entries.get(name)
-        strict = (treatment.strict and value is not False and name not in idle) or bool(seen and seen.strict)
+        strict = (treatment.strict and value is not False) or bool(seen and seen.strict)
         how = f"{treatment.how}; {notes[name]}" if name in notes else treatment.how
         entries[name] = LedgerEntry(name, treatment.kind, how, strict)
     return tuple(entries.values())

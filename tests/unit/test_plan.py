@@ -209,7 +209,3 @@ def test_strict_refuses_what_would_change_the_job_in_the_cloud(tmp_path: Path) -
 
 def test_strict_has_nothing_against_a_job_that_changes_nothing(tmp_path: Path) -> None:
     a_plan(tmp_path, a_job(Tags=[{"Key": "a", "Value": "b"}], EnableManagedSpotTraining=False), strict=True)
-
-
-def test_strict_has_nothing_against_a_profiler_that_is_off(tmp_path: Path) -> None:
-    a_plan(tmp_path, a_job(ProfilerConfig={"DisableProfiler": True}), strict=True)
