@@ -80,6 +80,9 @@ def _job_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--strict", action="store_true", help="refuse fields that change the job in the cloud and have no effect here"
     )
+    command.add_argument(
+        "--limit-resources", action="store_true", help="no more cores and memory a host than its instance type has"
+    )
     command.add_argument("--runs", metavar="DIRECTORY", help="where run folders go (default: runs)")
 
 

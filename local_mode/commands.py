@@ -98,4 +98,5 @@ def _options(asked: argparse.Namespace) -> Options:
         virtual_gpus=asked.virtual_gpus,
         live_code=asked.live_code,
         strict=asked.strict,
+        limit_resources=asked.limit_resources,
     )

@@ -32,7 +32,8 @@ from training_job.errors import ImageCannotTrain, ImageNotFound, MachineCannot, 
 OWNER_LABEL = "homeport.owner"
 _READ_SIZE = 1 << 16
 _TAIL = 100
-_STACK_BYTES = 64 << 20
+_RAISED = {"stack": (64 << 20, 64 << 20), "memlock": (-1, -1)}
+"""Limits of a process that NCCL wants higher: soft and hard."""
 
 
 class _told(ContextDecorator):  # noqa: N801 - reads as a word where it is used
@@ -171,10 +172,6 @@ class DockerEngine:
             docker.types.Mount(mount.target, mount.source, type="bind", read_only=mount.read_only)
             for mount in host.mounts
         ]
-        limits = [
-            docker.types.Ulimit(name="stack", soft=_STACK_BYTES, hard=_STACK_BYTES),
-            docker.types.Ulimit(name="memlock", soft=-1, hard=-1),
-        ]
         devices = [docker.types.DeviceRequest(device_ids=list(host.gpus.ids), capabilities=[["gpu"]])]
         return {
             "image": host.image,
@@ -186,17 +183,37 @@ class DockerEngine:
             "labels": labels | {"homeport.host": host.host},
             "host_config": self._api.create_host_config(
                 mounts=mounts,
-                shm_size=plan.shared_memory,
-                ulimits=limits if plan.raised_limits else [],
                 network_mode=plan.network,
                 # Whole lines until the job has ended, whatever rotation the daemon is set to.
                 log_config=docker.types.LogConfig(type="json-file", config={"max-size": "1000g"}),
                 device_requests=devices if host.gpus.ids else None,
+                **_resources(plan, host),
             ),
             "networking_config": self._api.create_networking_config(
                 {plan.network: self._api.create_endpoint_config(aliases=[host.host])}  # type: ignore[arg-type]
             ),
         }
+
+
+def _resources(plan: RunPlan, host: HostPlan) -> dict[str, Any]:
+    """What the container may use; what homeport.toml says of it wins."""
+    asked = plan.container
+    ulimits = dict(_RAISED) if plan.raised_limits else {}
+    ulimits |= {name: (limit.soft, limit.hard) for name, limit in asked.ulimits.items()}
+    chosen = asked.model_dump(exclude_none=True, exclude={"ulimits", "cpus", "ipc", "pid"})
+    cpus = asked.cpus or host.limits.cpus
+    memory = asked.mem_limit or host.limits.memory
+    return {
+        "shm_size": host.limits.shared_memory,
+        **{name: value for name, value in chosen.items() if value not in ([], {})},
+        "ulimits": [docker.types.Ulimit(name=name, soft=soft, hard=hard) for name, (soft, hard) in ulimits.items()],
+        "ipc_mode": asked.ipc,
+        "pid_mode": asked.pid,
+        "nano_cpus": round(cpus * 1e9) if cpus else None,
+        "mem_limit": memory,
+        # A host of SageMaker has no swap.
+        "memswap_limit": memory,
+    }
 
 
 class _Container:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from local_mode.container_options import ContainerOptions
 from training_job.errors import Fault, JobRefused
 from training_job.faults import dotted, faults_of
 from training_job.s3_uri import S3Uri
@@ -91,6 +92,7 @@ class _Cache(_Table):
 class _Local(_Table):
     runs: str = "runs"
     code: str = "entrypoints"
+    container: ContainerOptions = Field(default_factory=ContainerOptions)
     s3: _S3 = Field(default_factory=_S3)
     cache: _Cache = Field(default_factory=_Cache)
     file_systems: dict[str, FileSystem] = Field(default_factory=dict)
@@ -119,6 +121,7 @@ class Place:
     file_systems: Mapping[str, FileSystem] = field(default_factory=dict)
     buckets: Mapping[str, Bucket] = field(default_factory=dict)
     endpoint: str | None = None
+    container: ContainerOptions = field(default_factory=ContainerOptions)
     cache: Path = Path(DEFAULT_CACHE)
     cache_bytes: int = int(DEFAULT_CACHE_GIGABYTES * 1e9)
 
@@ -147,6 +150,7 @@ def read_place(start: Path, environ: Mapping[str, str], runs: Path | None = None
         root=root,
         runs=_path(start, asked_runs, "--runs") if asked_runs else _path(root, content.local.runs, source),
         code=_path(root, content.local.code, source),
+        container=content.local.container,
         region=environ.get("HOMEPORT_REGION") or content.cloud.region,
         file=file,
         file_systems=content.local.file_systems,

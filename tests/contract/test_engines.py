@@ -6,7 +6,6 @@ import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -50,7 +49,7 @@ def plan(tmp_path: Path, engine: Engine) -> Iterator[Plan]:
         job = a_job(
             hosts=hosts, TrainingJobName=names[-1], AlgorithmSpecification=specification, Environment=environment
         )
-        return replace(a_plan(tmp_path, job), shared_memory=64 << 20)
+        return a_plan(tmp_path, job)
 
     yield plan
     engine.remove(names)

@@ -7,6 +7,7 @@ from textwrap import dedent
 import pytest
 
 from local_mode.console import plan_text
+from local_mode.limits import Limits
 from local_mode.machine import Machine
 from tests.fakes import LAPTOP, WORKSTATION, a_job, a_plan, an_fsx_channel
 from training_job.errors import JobRefused, StrictRefused
@@ -147,8 +148,31 @@ def test_live_code_is_mounted_over_the_code_of_the_image(tmp_path: Path) -> None
     assert (mount.source, mount.target, mount.read_only) == (str(tmp_path / "entrypoints"), "/opt/ml/code", True)
 
 
-def test_half_the_memory_is_shared_memory(tmp_path: Path) -> None:
-    assert a_plan(tmp_path).shared_memory == LAPTOP.memory // 2
+@pytest.mark.parametrize(("instance_type", "gibibytes"), [("ml.t3.medium", 2), ("ml.p3.16xlarge", 4)])
+def test_shared_memory_is_half_of_the_types_as_far_as_it_is_here(
+    tmp_path: Path, instance_type: str, gibibytes: int
+) -> None:
+    (host,) = a_plan(tmp_path, a_job(instance_type=instance_type)).hosts
+
+    assert host.limits == Limits(shared_memory=gibibytes << 30)
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "limits", "note"),
+    [
+        ("ml.t3.medium", Limits(2 << 30, 4 << 30, 2), "held to 2 vCPUs and 4.0 GiB"),
+        (
+            "ml.m5.12xlarge",
+            Limits(4 << 30, 8 << 30, 4),
+            "held to 4 vCPUs and 8.0 GiB, all this machine has: the type has 48 vCPUs, 192 GiB",
+        ),
+    ],
+)
+def test_a_host_may_be_held_to_what_its_type_has(tmp_path: Path, instance_type: str, limits: Limits, note: str) -> None:
+    plan = a_plan(tmp_path, a_job(instance_type=instance_type), limit_resources=True)
+
+    assert plan.hosts[0].limits == limits
+    assert next(entry for entry in plan.ledger if entry.field == "ResourceConfig.InstanceType").how.endswith(note)
 
 
 def test_hosts_of_a_big_job_have_names_of_their_own(tmp_path: Path) -> None:
