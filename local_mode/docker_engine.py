@@ -34,6 +34,10 @@ _READ_SIZE = 1 << 16
 _TAIL = 100
 _RAISED = {"stack": (64 << 20, 64 << 20), "memlock": (-1, -1)}
 """Limits of a process that NCCL wants higher: soft and hard."""
+_LOWER = (
+    "This engine may not raise limits so far. Give lower ones in homeport.toml, [local.container]: "
+    "ulimits = { memlock = 8388608, stack = 8388608 }"
+)
 
 
 class _told(ContextDecorator):  # noqa: N801 - reads as a word where it is used
@@ -302,4 +306,5 @@ def _cannot_start(host: HostPlan, error: docker.errors.APIError) -> Exception:
     why = str(error.explanation or error)
     if any(sign in why for sign in ("executable file not found", "no such file or directory", "permission denied")):
         return ImageCannotTrain(host.image, why.partition("OCI runtime create failed: ")[2] or why)
-    return MachineCannot(f"{host.host}: the engine does not start its container: {why}")
+    advice = f"\n{_LOWER}" if "rlimit" in why else ""
+    return MachineCannot(f"{host.host}: the engine does not start its container: {why}{advice}")

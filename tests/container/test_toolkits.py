@@ -106,6 +106,22 @@ MPI.COMM_WORLD.Barrier()
     assert "the shard of rank 1 is empty" in ran.out
 
 
+def test_eight_virtual_gpus_are_eight_ranks_by_the_toolkits_own_count(toolkits: Shell) -> None:
+    text = """
+import os
+from mpi4py import MPI
+local = os.environ["OMPI_COMM_WORLD_LOCAL_RANK"]
+found = MPI.COMM_WORLD.gather((MPI.COMM_WORLD.Get_rank(), int(local), int(os.environ["SM_NUM_GPUS"])))
+if found:
+    open(os.path.join(os.environ["SM_OUTPUT_DATA_DIR"], "ranks"), "w").write(repr(found))
+"""
+
+    ran = toolkits.train(_script_job(toolkits, text, "[distribution.mpi]\nenabled = true"), "--virtual-gpus", "8")
+
+    assert ran.code == 0, ran.out
+    assert ran.packed("output.tar.gz")["ranks"].decode() == repr([(rank, rank, 8) for rank in range(8)])
+
+
 def test_the_main_job_learns_with_two_ranks(toolkits: Shell, digits: Path) -> None:
     ran = _cifar10(toolkits, digits)
 
