@@ -22,7 +22,7 @@ from requests.exceptions import HTTPError as BadAnswer
 from requests.exceptions import RequestException
 from urllib3.exceptions import HTTPError
 
-from local_mode.engine import Ended, Host, Image, NoSuchDirectory
+from local_mode.engine import Ended, Host, Image, NoSuchDirectory, Usage
 from local_mode.engine_address import find_engine
 from local_mode.engine_log import Entry, entries, lines, unseen
 from local_mode.machine import Machine, find_gpus
@@ -273,6 +273,26 @@ class _Container:
         except docker.errors.APIError as error:
             if error.status_code not in (404, 409):  # it is gone, or not running
                 raise
+
+    @_told()
+    def usage(self) -> Usage | None:
+        try:
+            # One look: the engine would wait a second for another to compute a rate from.
+            found = self._api.stats(self._id, stream=False, one_shot=True)
+        except docker.errors.NotFound:
+            return None
+        memory = found["memory_stats"]
+        if "usage" not in memory:
+            return None
+        networks = (found.get("networks") or {}).values()
+        # What the kernel keeps of files is not the job's, as `docker stats` has it (docker/cli, stats_helpers.go).
+        cached = memory.get("stats", {}).get("inactive_file", memory.get("stats", {}).get("total_inactive_file", 0))
+        return Usage(
+            cpu_seconds=found["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9,
+            memory=max(0, memory["usage"] - cached),
+            received=sum(network["rx_bytes"] for network in networks),
+            sent=sum(network["tx_bytes"] for network in networks),
+        )
 
     def fetch(self, path: str) -> Generator[bytes, None, None]:
         # docker-py's get_archive leaves the response open when it is read no further, and the engine then waits.

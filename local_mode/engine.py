@@ -28,6 +28,16 @@ class Ended:
     out_of_memory: bool
 
 
+@dataclass(frozen=True)
+class Usage:
+    """What a container has used since its start, in seconds of one core and bytes; `memory` is what it holds now."""
+
+    cpu_seconds: float
+    memory: int
+    received: int
+    sent: int
+
+
 class NoSuchDirectory(MachineCannot):
     """A host has no directory of this path."""
 
@@ -52,6 +62,9 @@ class Host(Protocol):
 
     def signal(self, name: str) -> None:
         """Send SIGTERM or SIGKILL to PID 1; nothing happens if it has ended."""
+
+    def usage(self) -> Usage | None:
+        """What it uses; None unless it runs."""
 
     def fetch(self, path: str) -> Generator[bytes, None, None]:
         """The directory at `path` as a tar, its own name the first part of every member's; after the end too.
