@@ -74,7 +74,7 @@ def test_the_page_holds_all_that_the_run_left_and_fetches_nothing(folder: Path) 
     assert page.fetched == []
     for part in (
         "a-job Completed · ml.p3.16xlarge × 2 · homeport/tensorflow:cpu",
-        "Training 2026-11-21 10:00:01 1.0 Training & on",
+        "Training 2026-11-21 10:00:01 1.0 Training & so on",
         "In the cloud its 3,600 billable seconds would have cost $56.30 (prices of 2024-05).",
         "loss 0.25 0.25 0.5 2",
         "CPU, % of one core",
