@@ -14,7 +14,7 @@ from local_mode.channels import Staged, Staging, Told, stage
 from local_mode.checkpoints import check_writable
 from local_mode.contents import Stores, connect
 from local_mode.epochs import epochs
-from local_mode.inputs.s3 import S3Channel
+from local_mode.inputs.s3 import S3Channel, told_of
 from local_mode.kept import KeptDirectory
 from local_mode.linked_channels import linked
 from local_mode.mirror import Synced
@@ -59,6 +59,7 @@ def prepared(plan: RunPlan, needs: Needs) -> Prepared:
     work.sweep(place.cache / "work")
     directory = needs.stack.enter_context(work.work_directory(place.cache / "work"))
     cache = Cache(place.cache, place.cache_bytes)
+    cache.sweep()
     staging = Staging(cache, place.cache_bytes, directory, needs.told, needs.stopped, needs.stack)
     stores = Stores(place)
     source = _fetched(plan.source, stores, staging) if isinstance(plan.source, S3Uri) else plan.source
@@ -105,8 +106,9 @@ def _lay_pipes(plan: RunPlan, ready: Prepared, stores: Stores, staging: Staging,
                 (directory / mount.target.removeprefix(f"{DATA_DIRECTORY}/")).mkdir(exist_ok=True)
         for path, content in ready.staged.files.pop(host.host, {}).items():
             laid = directory / PurePosixPath(path).relative_to(DATA_DIRECTORY)
-            laid.parent.mkdir(exist_ok=True)
-            laid.write_bytes(content)
+            with part_files.no_room_told(laid, len(content)):
+                laid.parent.mkdir(exist_ok=True)
+                laid.write_bytes(content)
         ready.staged.mounts[host.host].append(Mount(str(directory), DATA_DIRECTORY, read_only=True, stands_for="pipes"))
     ready.pipes = needs.stack.enter_context(feeding(pipes, feeds, needs.failed))
     for channel in channels:
@@ -114,10 +116,11 @@ def _lay_pipes(plan: RunPlan, ready: Prepared, stores: Stores, staging: Staging,
 
 
 def _feeds(job: str, channel: S3Channel, stores: Stores, staging: Staging) -> list[Feed]:
-    try:
-        return epochs(channel, stores, staging.cache, staging.work)
-    except InputRefused as error:
-        raise JobRefused(job, [Fault(f"channel {channel.name}", str(error))]) from None
+    with told_of(channel):
+        try:
+            return epochs(channel, stores, staging.cache, staging.work)
+        except InputRefused as error:
+            raise JobRefused(job, [Fault(f"channel {channel.name}", str(error))]) from None
 
 
 def _restore(plan: RunPlan, ready: Prepared, staging: Staging) -> None:

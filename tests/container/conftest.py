@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
+import random
 import subprocess
 import sys
 import tarfile
@@ -19,7 +21,8 @@ from docker import APIClient
 
 from local_mode.docker_engine import DockerEngine
 from local_mode.engine_address import find_engine
-from tests.s3_server import Served, rclone_s3
+from tests.s3_gate import Gate, gate_before
+from tests.s3_server import KEYS, REGION, Served, rclone_s3
 from training_job.errors import NoEngine
 
 ROOT = Path(__file__).parents[2]
@@ -131,6 +134,20 @@ def printed(folder: Path, text: str, host: str = "algo-1") -> Callable[[], bool]
     return lambda: log.exists() and text in log.read_text()
 
 
+def kept(cache: Path) -> list[str]:
+    """Every file below a cache but its locks, and what runs had there to work with."""
+    files = (path for path in cache.rglob("*") if path.is_file() and path.suffix != ".lock" and path.name != "lock")
+    return sorted(str(path.relative_to(cache)) for path in {*files, *cache.glob("work/*"), *cache.glob("parts/*")})
+
+
+def inputs(mode: str = "File", uri: str = "s3://bucket/set/", more: str = "") -> str:
+    """A channel `data` of S3, the digests of what it should hold, and a directory to tell the hosts something."""
+    return (
+        '[inputs]\nexpected = "fsx://training-data/expected"\nsync = "fsx://training-data/sync"\n'
+        f'data = {{ uri = "{uri}", input_mode = "{mode}" }}\n{more}\n'
+    )
+
+
 @pytest.fixture(scope="session")
 def api() -> Iterator[APIClient]:
     """The engine; without one a laptop skips and CI fails."""
@@ -174,6 +191,43 @@ def s3(tmp_path: Path) -> Iterator[Served]:
     """An S3 endpoint on loopback, its buckets folders."""
     with rclone_s3(tmp_path / "s3") as server:
         yield server
+
+
+@pytest.fixture
+def objects(shell: Shell, s3: Served) -> dict[str, bytes]:
+    """What s3://bucket/set/ holds; a host can check it with CHECK_FILES."""
+    chance = random.Random(7)
+    objects = {name: chance.randbytes(size) for name, size in (("a", 10), ("big", 6_000_000), ("deep/c", 3_000_000))}
+    for path, content in objects.items():
+        s3.put("bucket", f"set/{path}", content)
+    for name in ("expected", "sync"):
+        (shell.folder / "fsx" / name).mkdir()
+    lines = (f"{hashlib.sha256(content).hexdigest()}  {path}\n" for path, content in objects.items())
+    (shell.folder / "fsx/expected/algo-1").write_text("".join(lines))
+    return objects
+
+
+@pytest.fixture
+def gate(shell: Shell, s3: Served, objects: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:  # noqa: ARG001
+    """The endpoint of the bucket."""
+    for name, value in (KEYS | {"AWS_REGION": REGION}).items():
+        monkeypatch.setenv(name, value)
+    with gate_before(s3) as gate, (shell.folder / "homeport.toml").open("a") as place:
+        place.write(f"[local.buckets.bucket]\nendpoint = '{gate.url}'\n[local.cache]\npath = 'cache'\n")
+        place.flush()
+        yield gate
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 80 MB; only root can mount one."""
+    if os.getuid() != 0:
+        pytest.skip("only root can mount a small file system to fill")
+    disk = tmp_path / "small"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", disk], check=True)
+    yield disk
+    subprocess.run(["umount", disk], check=True)
 
 
 @pytest.fixture
