@@ -80,6 +80,14 @@ def _job_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--strict", action="store_true", help="refuse fields that change the job in the cloud and have no effect here"
     )
+    command.add_argument(
+        "--interrupt-after",
+        action="append",
+        default=[],
+        metavar="SECONDS",
+        help="take the hosts away after so much training, as a spot interruption does, and start anew; again after the "
+        "restart with a second one, or with a list: 60,30",
+    )
     command.add_argument("--runs", metavar="DIRECTORY", help="where run folders go (default: runs)")
 
 

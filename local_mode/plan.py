@@ -18,7 +18,8 @@ from local_mode.inputs.choice import Inputs
 from local_mode.inputs.linked import LinkedChannel
 from local_mode.inputs.s3 import S3Channel
 from local_mode.kept import Delivery, KeptDirectory, delivery, kept_directories
-from local_mode.ledger import LedgerEntry, Treatment, kept_elsewhere, ledger
+from local_mode.ledger import LedgerEntry, Treatment, kept_elsewhere, ledger, rehearsed
+from local_mode.limits import Limits, limit_faults, limits
 from local_mode.machine import Machine
 from local_mode.mounts import Mount, Refusal
 from local_mode.place import Place
@@ -40,12 +41,14 @@ JOB_LABEL = "homeport.job"
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line decides about this run. `gpus` are ids; None leaves the choice to the plan."""
+    """What the command line decides about this run. `gpus` are ids, None leaves the choice to the plan; times are
+    seconds."""
 
     gpus: tuple[str, ...] | None = None
     virtual_gpus: int | None = None
     live_code: bool = False
     strict: bool = False
+    interrupt_after: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class RunPlan:
     kept: tuple[KeptDirectory, ...]
     delivery: Delivery | None
     compressed: bool
-    max_run: int
+    limits: Limits
     run_directory: Path
     place: Place
     ledger: tuple[LedgerEntry, ...]
@@ -127,7 +130,7 @@ def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options)
         virtual=options.virtual_gpus,
     )
     image = _image(str(job.algorithm_specification.training_image), shares)
-    entries = ledger(job, _notes(shares, machine) | _source_note(job, source), _treatments(kept, delivered))
+    entries = ledger(job, _notes(shares, machine) | _source_note(job, source), _treatments(kept, delivered, options))
     if options.strict and (fields := [f"{entry.field}: {entry.how}" for entry in entries if entry.strict]):
         raise StrictRefused(fields)
     if options.live_code and source:
@@ -160,7 +163,7 @@ def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options)
         kept=kept,
         delivery=delivered,
         compressed=not job.output_data_config or job.output_data_config.compression_type != "NONE",
-        max_run=job.stopping_condition.limit_in_seconds,
+        limits=limits(job, options.interrupt_after),
         run_directory=run_directory,
         place=place,
         ledger=entries,
@@ -178,7 +181,7 @@ def _sourced(job: TrainingJob, place: Place, faults: list[Fault]) -> tuple[Train
 
 def _refusals(job: TrainingJob) -> list[Fault]:
     """What the job asks for that no plan can give."""
-    found = []
+    found = limit_faults(job)
     if job.algorithm_specification.algorithm_name:
         found.append(Fault("AlgorithmSpecification.AlgorithmName", "needs the AWS Marketplace; give a TrainingImage"))
     if job.serverless_job_config:
@@ -187,7 +190,7 @@ def _refusals(job: TrainingJob) -> list[Fault]:
         found.append(Fault("ResourceConfig.InstancePreferences", "name one InstanceType to run here"))
     for definition in job.algorithm_specification.metric_definitions or ():
         if what := pattern_fault(definition.regex):
-            found.append(Fault(f"metric {definition.name}", what))  # noqa: PERF401 - one line a fault, like the rest
+            found.append(Fault(f"metric {definition.name}", what))
     return found
 
 
@@ -235,11 +238,13 @@ def _volumes(kept: Iterable[KeptDirectory]) -> tuple[str, ...]:
     return (*VOLUMES, *(path for path in more if not any(path.startswith(f"{volume}/") for volume in VOLUMES)))
 
 
-def _treatments(kept: Iterable[KeptDirectory], delivered: Delivery | None) -> dict[str, Treatment]:
-    """What becomes of the fields whose bucket is known or unknown here."""
+def _treatments(kept: Iterable[KeptDirectory], delivered: Delivery | None, options: Options) -> dict[str, Treatment]:
+    """What becomes of the fields for which it depends on the place, or on the command."""
     found = {directory.field: kept_elsewhere(directory) for directory in kept if directory.field != "HyperParameters"}
     if delivered:
         found["OutputDataConfig.S3OutputPath"] = Treatment("honoured", f"the artifacts go to {delivered.uri}")
+    if options.interrupt_after:
+        found["EnableManagedSpotTraining"] = rehearsed(options.interrupt_after)
     return found
 
 

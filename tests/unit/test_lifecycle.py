@@ -20,6 +20,7 @@ ENDED_BY_US = Exit("algo-3", 137, order=2)
         ([WELL], "stop requested", Outcome("Stopped", "Stopped", 4)),
         ([WELL], "interrupted", Outcome("Stopped", "Stopped", 130)),
         ([WELL], "ran past its time", Outcome("Stopped", "MaxRuntimeExceeded", 5)),
+        ([WELL], "waited too long", Outcome("Stopped", "MaxWaitTimeExceeded", 5)),
         ([ENDED_BY_US], "stop requested", Outcome("Stopped", "Stopped", 4)),
         ([ENDED_BY_US], "ran past its time", Outcome("Stopped", "MaxRuntimeExceeded", 5)),
         (
@@ -42,7 +43,13 @@ def test_a_job_ends_as_its_cause_and_its_first_failure_say(exits: list[Exit], ca
         (
             Exit("algo-1", 137, 0, out_of_memory=True),
             "",
-            "AlgorithmError: OutOfMemory: the container was killed for want of memory., exit code: 137",
+            "ClientError: Please use an instance type with more memory, or reduce the size of job data processed on "
+            "an instance., exit code: 137",
+        ),
+        (
+            Exit("algo-1", 1, 0, out_of_memory=True),
+            "rank 1 is gone",
+            "AlgorithmError: OutOfMemory: a process was killed for want of memory. rank 1 is gone, exit code: 1",
         ),
     ],
 )
