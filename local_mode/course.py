@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -58,7 +59,8 @@ class Course:
     @property
     def waits_until(self) -> float:
         """When MaxWaitTimeInSeconds is over."""
-        return self.began + (self.plan.limits.max_wait or float("inf"))
+        wait = self.plan.limits.max_wait
+        return self.began + (wait if wait is not None else math.inf)
 
     def deadlines(self, started: float) -> dict[Cause, float]:
         """What ends hosts that were started then, and when."""

@@ -7,6 +7,7 @@ from textwrap import dedent
 import pytest
 
 from local_mode.console import plan_text
+from local_mode.limits import Limits
 from local_mode.machine import Machine
 from tests.fakes import LAPTOP, WORKSTATION, a_job, a_plan, an_fsx_channel
 from training_job.errors import JobRefused, StrictRefused
@@ -187,6 +188,10 @@ def test_hosts_of_a_big_job_have_names_of_their_own(tmp_path: Path) -> None:
             },
             "metric a: '(' is no regular expression",
         ),
+        (
+            {"StoppingCondition": {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 60}},
+            "StoppingCondition.MaxWaitTimeInSeconds: is only supported when EnableManagedSpotTraining is set to true",
+        ),
     ],
 )
 def test_what_no_plan_can_give_is_refused(tmp_path: Path, changes: dict[str, object], why: str) -> None:
@@ -213,3 +218,23 @@ def test_strict_has_nothing_against_a_job_that_changes_nothing(tmp_path: Path) -
 
 def test_strict_has_nothing_against_a_profiler_that_is_off(tmp_path: Path) -> None:
     a_plan(tmp_path, a_job(ProfilerConfig={"DisableProfiler": True}), strict=True)
+
+
+def test_a_spot_job_is_strict_only_if_it_is_interrupted_here_too(tmp_path: Path) -> None:
+    spot = a_job(EnableManagedSpotTraining=True)
+
+    with pytest.raises(StrictRefused, match="EnableManagedSpotTraining: interrupted only by --interrupt-after"):
+        a_plan(tmp_path, spot, strict=True)
+
+    plan = a_plan(tmp_path, spot, strict=True, interrupt_after=(60.0, 30.0))
+    (entry,) = [entry for entry in plan.ledger if entry.field == "EnableManagedSpotTraining"]
+    assert entry.kind == "emulated"
+    assert "after 60 s, then 30 s of training" in entry.how
+
+
+def test_the_limits_of_a_job_are_in_its_plan(tmp_path: Path) -> None:
+    stopping = {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 90}
+    job = a_job(StoppingCondition=stopping, EnableManagedSpotTraining=True, RetryStrategy={"MaximumRetryAttempts": 3})
+
+    assert a_plan(tmp_path, job, interrupt_after=(5.0,)).limits == Limits(60, 90, (5.0,), 3)
+    assert a_plan(tmp_path).limits == Limits(86_400)

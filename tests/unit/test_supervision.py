@@ -153,7 +153,7 @@ def test_a_script_that_saves_its_work_gets_its_full_120_seconds() -> None:
             id="an interruption gives five seconds",
         ),
         pytest.param(
-            [(TimePassed(), 30, f"SIGTERM {ALL}"), (HostEnded("algo-1", 0), 31, None), (TimePassed(), 61, None)],
+            [(TimePassed(), 30, f"SIGTERM {ALL}"), (HostEnded("algo-1", 0), 31, None), (TimePassed(), 34, None)],
             "spot interruption",
             True,
             id="a host that ends well when it is taken away has not completed",
