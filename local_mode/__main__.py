@@ -83,6 +83,14 @@ def _job_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--limit-resources", action="store_true", help="no more cores and memory a host than its instance type has"
     )
+    command.add_argument(
+        "--interrupt-after",
+        action="append",
+        default=[],
+        metavar="SECONDS",
+        help="take the hosts away after so much training, as a spot interruption does, and start anew; again after the "
+        "restart with a second one, or with a list: 60,30",
+    )
     command.add_argument("--runs", metavar="DIRECTORY", help="where run folders go (default: runs)")
 
 

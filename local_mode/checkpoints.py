@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from time import monotonic
 from types import TracebackType
@@ -62,6 +63,14 @@ def check_writable(store: ObjectStore, prefix: str, work: Path) -> None:
         raise CannotSync(store.uri(prefix), error) from None
 
 
+@dataclass(frozen=True)
+class Moment:
+    """A moment: seconds since 1970, and of our steady clock."""
+
+    clock: float
+    steady: float
+
+
 class Syncing:
     """Directories of a job's hosts, kept in step by a thread while the context is open, and exactly by `finish`.
 
@@ -104,6 +113,18 @@ class Syncing:
     def hold(self) -> None:
         """Break off the pass under way and begin no other before `finish`: a signal to a host that is read waits."""
         self._over.set()
+
+    def lost(self, synced: Synced, moment: Moment, most: float) -> float | None:
+        """Seconds of work before `moment`, at most `most`, of which the store holds nothing; None where it got nothing.
+
+        No pass follows: what the hosts left beyond that is gone with them.
+        """
+        self._end_thread()
+        newest = next(mirror.newest for mirror in self._mirrors if mirror.synced == synced)
+        if newest is None:
+            return None
+        # An engine's clock need not be ours, but no file was written after it was read.
+        return min(max(moment.clock - newest.mtime, moment.steady - newest.read, 0.0), most)
 
     def finish(self) -> dict[str, Count]:
         """The last pass, of hosts that have ended; what was done in all, by directory.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from datetime import datetime
@@ -99,4 +100,15 @@ def _options(asked: argparse.Namespace) -> Options:
         live_code=asked.live_code,
         strict=asked.strict,
         limit_resources=asked.limit_resources,
+        interrupt_after=tuple(_seconds(text) for given in asked.interrupt_after for text in given.split(",")),
     )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise JobRefused("--interrupt-after", [Fault("", f"must be seconds of training, not {text!r}")])
+    return seconds

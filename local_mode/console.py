@@ -12,6 +12,7 @@ from typing import TextIO
 from local_mode.buckets import Folder, find_bucket
 from local_mode.engine import Image
 from local_mode.machine import Machine
+from local_mode.outputs import Artifacts
 from local_mode.place import Place
 from local_mode.plan import RunPlan, describe_gpus
 from local_mode.progress import Progress
@@ -22,7 +23,8 @@ from training_job import instance_types
 
 # mpirun --tag-output as the toolkits rewrite it (sagemaker-training process.py:196-213), or as it comes.
 _RANK_TAG = re.compile(r"^\[\d+,(?:mpirank:)?(\d+)(?:,[^\]]*)?\]<std(?:out|err)>:")
-_STATUS_OF_AN_END = ("Completed", "Failed", "Stopped", "MaxRuntimeExceeded")
+_STATUS_OF_AN_END = ("Completed", "Failed", "Stopped", "MaxRuntimeExceeded", "MaxWaitTimeExceeded")
+_ENDS_A_LINE = ("Training", "Interrupted", "Stopping")
 
 
 class Console:
@@ -89,7 +91,7 @@ class Console:
             return
         self._write(f" · {status}" if self._mid_line else status)
         self._mid_line = True
-        if status in ("Training", "Stopping"):
+        if status in _ENDS_A_LINE:
             self._settle()
 
     def line(self, host: str, line: bytes) -> None:
@@ -104,10 +106,12 @@ class Console:
 
     def ends(self, result: RunResult) -> None:
         """Status, duration, why it failed, the final metrics, where the model is, what the cloud would bill."""
-        outcome, artifacts = result.outcome, result.artifacts
+        outcome = result.outcome
         self._write(" · " if self._mid_line else "")
         self._mid_line = False
         self._say(f"{outcome.secondary_status} in {duration(result.seconds)}")
+        if result.plan.limits.interruptions:
+            self._say(f"  {_work_lost(result)}")
         if outcome.failure_reason is not None:
             self._say(f"  {outcome.failed_host} failed first: its log is {result.plan.run_directory}/logs")
             self._say("\n".join(f"  {line}" for line in outcome.failure_reason.splitlines()))
@@ -117,6 +121,12 @@ class Console:
             self._say(f"  {name}: no line matched its regex")
         for name in sorted(result.metrics.too_slow):
             self._say(f"  {name}: its regex was dropped: it could not decide a line in time")
+        if result.artifacts:
+            self._left(result.artifacts)
+        for text in _bill(result.plan):
+            self._say(text)
+
+    def _left(self, artifacts: Artifacts) -> None:
         for collision in artifacts.collisions:
             writers = f"was written by {', '.join(collision.hosts)}; {collision.hosts[0]}'s was kept"
             self._say(f"  {collision.archive}: {collision.path} {writers}")
@@ -125,8 +135,6 @@ class Console:
         self._say(f"  model  {_near(artifacts.model)} ({size / 1e6:.1f} MB{empty})")
         if artifacts.output_files:
             self._say(f"  output {_near(artifacts.output)}")
-        for text in _bill(result.plan):
-            self._say(text)
 
     def _fetch_ends(self) -> None:
         if self._fetch is not None:
@@ -202,6 +210,14 @@ def duration(seconds: float) -> str:
     """`1 min 12 s`."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _work_lost(result: RunResult) -> str:
+    """What interruptions cost, and which of those that were asked for did not come."""
+    came, asked = len(result.interruptions), len(result.plan.limits.interruptions)
+    lost = duration(sum(interruption.seconds_lost for interruption in result.interruptions))
+    ended = "; it ended before the next" if came < asked else ""
+    return f"interrupted {came} of {asked} times: {lost} of work lost in all{ended}"
 
 
 def _near(path: str | os.PathLike[str]) -> str:

@@ -27,7 +27,7 @@ from local_mode.engine_address import find_engine
 from local_mode.engine_log import Entry, entries, lines, unseen
 from local_mode.machine import Machine, find_gpus
 from local_mode.plan import JOB_LABEL, HostPlan, RunPlan
-from training_job.errors import ImageCannotTrain, ImageNotFound, MachineCannot, NoEngine
+from training_job.errors import EngineFailed, ImageCannotTrain, ImageNotFound, NoEngine
 
 OWNER_LABEL = "homeport.owner"
 _READ_SIZE = 1 << 16
@@ -48,9 +48,9 @@ class _told(ContextDecorator):  # noqa: N801 - reads as a word where it is used
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, docker.errors.APIError):
-            raise MachineCannot(f"the engine refuses: {error.explanation or error}") from None
+            raise EngineFailed(f"the engine refuses: {error.explanation or error}") from None
         if isinstance(error, docker.errors.DockerException | RequestException | HTTPError):
-            raise MachineCannot(f"the engine no longer answers ({error}). Start it again: docker/engine.sh") from None
+            raise EngineFailed(f"the engine no longer answers ({error}). Start it again: docker/engine.sh") from None
 
 
 class DockerEngine:
@@ -117,10 +117,11 @@ class DockerEngine:
     @contextmanager
     def host(self, plan: RunPlan, host: HostPlan, owner: str) -> Iterator[Host]:
         """The container of one host."""
-        try:
-            made = self._api.create_container(**self._to_docker(plan, host, owner))
-        except docker.errors.APIError as error:
-            raise _cannot_start(host, error) from None
+        with _told():
+            try:
+                made = self._api.create_container(**self._to_docker(plan, host, owner))
+            except docker.errors.APIError as error:
+                raise _cannot_start(host, error) from None
         try:
             yield _Container(self._api, made["Id"], host)
         finally:
@@ -205,10 +206,10 @@ def _resources(plan: RunPlan, host: HostPlan) -> dict[str, Any]:
     ulimits = dict(_RAISED) if plan.raised_limits else {}
     ulimits |= {name: (limit.soft, limit.hard) for name, limit in asked.ulimits.items()}
     chosen = asked.model_dump(exclude_none=True, exclude={"ulimits", "cpus", "ipc", "pid"})
-    cpus = asked.cpus or host.limits.cpus
-    memory = asked.mem_limit or host.limits.memory
+    cpus = asked.cpus or host.resources.cpus
+    memory = asked.mem_limit or host.resources.memory
     return {
-        "shm_size": host.limits.shared_memory,
+        "shm_size": host.resources.shared_memory,
         **{name: value for name, value in chosen.items() if value not in ([], {})},
         "ulimits": [docker.types.Ulimit(name=name, soft=soft, hard=hard) for name, (soft, hard) in ulimits.items()],
         "ipc_mode": asked.ipc,
@@ -264,6 +265,8 @@ class _Container:
     def wait(self) -> Ended:
         code = int(self._api.wait(self._id, timeout=None)["StatusCode"])
         state = self._api.inspect_container(self._id)["State"]
+        if state.get("Status") in ("removing", "dead"):
+            raise EngineFailed(f"{self._host.host}: somebody removed its container")
         return Ended(code, bool(state.get("OOMKilled")))
 
     @_told()
@@ -327,4 +330,4 @@ def _cannot_start(host: HostPlan, error: docker.errors.APIError) -> Exception:
     if any(sign in why for sign in ("executable file not found", "no such file or directory", "permission denied")):
         return ImageCannotTrain(host.image, why.partition("OCI runtime create failed: ")[2] or why)
     advice = f"\n{_LOWER}" if "rlimit" in why else ""
-    return MachineCannot(f"{host.host}: the engine does not start its container: {why}{advice}")
+    return EngineFailed(f"{host.host}: the engine does not start its container: {why}{advice}")

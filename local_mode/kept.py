@@ -35,6 +35,11 @@ class KeptDirectory:
     restored: bool = False
     without: str | None = None
 
+    @property
+    def resumed(self) -> bool:
+        """Whether it comes back after an interruption (developer guide, model-train-storage: checkpoints only)."""
+        return self.field == "CheckpointConfig"
+
 
 @dataclass(frozen=True)
 class Delivery:

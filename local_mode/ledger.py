@@ -99,13 +99,13 @@ TREATMENTS: dict[str, Treatment] = {
     "ResourceConfig.SelectedInstanceType": _recorded("the service's answer, not a request"),
     "ResourceConfig.SelectedInstanceCount": _recorded("the service's answer, not a request"),
     "VpcConfig": _recorded("the containers share a network of their own"),
-    "StoppingCondition.MaxRuntimeInSeconds": _honoured("SIGTERM, 120 s, SIGKILL; MaxRuntimeExceeded"),
-    "StoppingCondition.MaxWaitTimeInSeconds": _recorded("nothing to wait for"),
+    "StoppingCondition.MaxRuntimeInSeconds": _honoured("SIGTERM, 120 s, SIGKILL; MaxRuntimeExceeded; of all attempts"),
+    "StoppingCondition.MaxWaitTimeInSeconds": _honoured("waiting and running; MaxWaitTimeExceeded; spot only"),
     "StoppingCondition.MaxPendingTimeInSeconds": _recorded("nothing to wait for"),
     "Tags": _recorded("no account to tag in"),
     "EnableNetworkIsolation": _emulated("an internal network: the hosts reach each other and nothing else"),
     "EnableInterContainerTrafficEncryption": _recorded("traffic between hosts does not leave this machine"),
-    "EnableManagedSpotTraining": _missing("the job is never interrupted"),
+    "EnableManagedSpotTraining": _missing("interrupted only by --interrupt-after SECONDS, and emulated then"),
     "CheckpointConfig": _emulated(
         "restored and kept in step; recorded, and kept under runs/, if no mapping has its bucket"
     ),
@@ -118,7 +118,7 @@ TREATMENTS: dict[str, Treatment] = {
     "ProfilerConfig": _emulated("profilerconfig.json; no system metrics; kept in step if a mapping has its bucket"),
     "ProfilerRuleConfigurations": _recorded("rules are run by the service"),
     "Environment": _honoured("environment variables, as they stand"),
-    "RetryStrategy": _recorded("the service's own faults do not happen here"),
+    "RetryStrategy": _emulated("a fault of the engine starts the job anew, one of the algorithm never does"),
     "RemoteDebugConfig": _recorded("open a shell with the engine's exec"),
     "InfraCheckConfig": _recorded("no instances to check"),
     "SessionChainingConfig": _recorded("no session"),
@@ -135,6 +135,12 @@ def kept_elsewhere(kept: KeptDirectory) -> Treatment:
         return _emulated(f"{kept.path} is {came}kept in step with {kept.uri} every few seconds and at the end")
     where = kept.bucket.path if isinstance(kept.bucket, Folder) else kept.uri
     return _missing(f"bucket {kept.uri.bucket} is mapped nowhere: {kept.path} is kept in {where}, nothing is restored")
+
+
+def rehearsed(interruptions: tuple[float, ...]) -> Treatment:
+    """Managed spot training where --interrupt-after plays the market. Times are seconds of training."""
+    times = ", then ".join(f"{seconds:g} s" for seconds in interruptions)
+    return _emulated(f"interrupted after {times} of training and started anew, as --interrupt-after asks")
 
 
 def ledger(job: TrainingJob, notes: Mapping[str, str], treatments: Mapping[str, Treatment]) -> tuple[LedgerEntry, ...]:

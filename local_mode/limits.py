@@ -1,39 +1,41 @@
-"""How much of this machine a host may use: as much as its instance type has, where that is asked for. Pure."""
+"""How long a job may run and wait, when it is interrupted, and how often it is tried again. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from local_mode.machine import Machine
-from training_job.instance_types import instance_type
-
-_GIB = 1 << 30
+from training_job.errors import Fault
+from training_job.model import TrainingJob
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one container may use, in bytes and cores; None where nothing is held back."""
+    """Times are seconds. `max_run` is of training, over all attempts; `max_wait` of everything since the job's start.
 
-    shared_memory: int
-    memory: int | None = None
-    cpus: int | None = None
-
-
-def limits(type_name: str, machine: Machine, *, held: bool) -> Limits:
-    """A host's limits; `held` to its instance type's cores and memory, as far as this machine has them.
-
-    /dev/shm is half of the memory, Linux's own rule for a tmpfs: its size in SageMaker is not documented.
+    Each of `interruptions` counts from the start of the hosts: the first from their first, the second from the restart
+    after the first, and so on.
     """
-    kind = instance_type(type_name)
-    memory = min(int(kind.memory_gib * _GIB), machine.memory)
-    return Limits(memory // 2, memory, min(kind.vcpus, machine.cores)) if held else Limits(memory // 2)
+
+    max_run: float
+    max_wait: float | None = None
+    interruptions: tuple[float, ...] = ()
+    retries: int = 0
 
 
-def told(type_name: str, machine: Machine) -> str:
-    """What a held host has, in words."""
-    found = limits(type_name, machine, held=True)
-    assert found.memory is not None
-    kind = instance_type(type_name)
-    less = kind.vcpus > machine.cores or kind.memory_gib * _GIB > machine.memory
-    why = f", all this machine has: the type has {kind.vcpus} vCPUs, {kind.memory_gib:g} GiB" if less else ""
-    return f"held to {found.cpus} vCPUs and {found.memory / _GIB:.1f} GiB{why}"
+def limits(job: TrainingJob, interruptions: tuple[float, ...]) -> Limits:
+    """The limits that the job has, with the interruptions that somebody wants to see."""
+    stopping = job.stopping_condition
+    return Limits(
+        max_run=stopping.limit_in_seconds,
+        max_wait=stopping.max_wait_time_in_seconds,
+        interruptions=interruptions,
+        retries=job.retry_strategy.maximum_retry_attempts if job.retry_strategy else 0,
+    )
+
+
+def limit_faults(job: TrainingJob) -> list[Fault]:
+    """A wait for nothing is a ValidationException of the service (amazon-sagemaker-examples#869)."""
+    if job.stopping_condition.max_wait_time_in_seconds and not job.enable_managed_spot_training:
+        what = "is only supported when EnableManagedSpotTraining is set to true (use_spot_instances)"
+        return [Fault("StoppingCondition.MaxWaitTimeInSeconds", what)]
+    return []

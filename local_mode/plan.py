@@ -19,12 +19,13 @@ from local_mode.inputs.choice import Inputs
 from local_mode.inputs.linked import LinkedChannel
 from local_mode.inputs.s3 import S3Channel
 from local_mode.kept import Delivery, KeptDirectory, delivery, kept_directories
-from local_mode.ledger import LedgerEntry, Treatment, kept_elsewhere, ledger
-from local_mode.limits import Limits, limits, told
+from local_mode.ledger import LedgerEntry, Treatment, kept_elsewhere, ledger, rehearsed
+from local_mode.limits import Limits, limits
 from local_mode.machine import Machine
 from local_mode.mounts import Mount, Refusal
 from local_mode.place import Place
 from local_mode.refusals import machine_refusals, refusals
+from local_mode.resources import Resources, resources, told
 from training_job.container import CONFIG_DIRECTORY, HostContents, host_contents, job_arn
 from training_job.errors import Fault, JobRefused, StrictRefused
 from training_job.model import TrainingJob
@@ -42,13 +43,15 @@ JOB_LABEL = "homeport.job"
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line decides about this run. `gpus` are ids; None leaves the choice to the plan."""
+    """What the command line decides about this run. `gpus` are ids, None leaves the choice to the plan; times are
+    seconds."""
 
     gpus: tuple[str, ...] | None = None
     virtual_gpus: int | None = None
     live_code: bool = False
     strict: bool = False
     limit_resources: bool = False
+    interrupt_after: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class HostPlan:
     mounts: tuple[Mount, ...]
     volumes: tuple[str, ...]
     gpus: GPUs
-    limits: Limits
+    resources: Resources
 
     def to_json(self) -> dict[str, Any]:
         """The host as plain values; SageMaker's files, which are JSON, as what they say."""
@@ -92,7 +95,7 @@ class RunPlan:
     kept: tuple[KeptDirectory, ...]
     delivery: Delivery | None
     compressed: bool
-    max_run: int
+    limits: Limits
     run_directory: Path
     place: Place
     ledger: tuple[LedgerEntry, ...]
@@ -131,9 +134,8 @@ def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options)
         virtual=options.virtual_gpus,
     )
     image = _image(str(job.algorithm_specification.training_image), shares)
-    entries = ledger(
-        job, _notes(job, shares, machine, options) | _source_note(job, source), _treatments(kept, delivered)
-    )
+    notes = _notes(job, shares, machine, options) | _source_note(job, source)
+    entries = ledger(job, notes, _treatments(kept, delivered, options))
     if options.strict and (fields := [f"{entry.field}: {entry.how}" for entry in entries if entry.strict]):
         raise StrictRefused(fields)
     if options.live_code and source:
@@ -147,7 +149,7 @@ def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options)
             _host(
                 host,
                 share=share,
-                limits=limits(host.instance_type, machine, held=options.limit_resources),
+                resources=resources(host.instance_type, machine, held=options.limit_resources),
                 image=image,
                 mounts=(*_mounts(host, inputs), *code),
                 volumes=_volumes(kept),
@@ -166,7 +168,7 @@ def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options)
         delivery=delivered,
         compressed=not job.output_data_config or job.output_data_config.compression_type != "NONE",
         container=place.container,
-        max_run=job.stopping_condition.limit_in_seconds,
+        limits=limits(job, options.interrupt_after),
         run_directory=run_directory,
         place=place,
         ledger=entries,
@@ -212,11 +214,13 @@ def _volumes(kept: Iterable[KeptDirectory]) -> tuple[str, ...]:
     return (*VOLUMES, *(path for path in more if not any(path.startswith(f"{volume}/") for volume in VOLUMES)))
 
 
-def _treatments(kept: Iterable[KeptDirectory], delivered: Delivery | None) -> dict[str, Treatment]:
-    """What becomes of the fields whose bucket is known or unknown here."""
+def _treatments(kept: Iterable[KeptDirectory], delivered: Delivery | None, options: Options) -> dict[str, Treatment]:
+    """What becomes of the fields for which it depends on the place, or on the command."""
     found = {directory.field: kept_elsewhere(directory) for directory in kept if directory.field != "HyperParameters"}
     if delivered:
         found["OutputDataConfig.S3OutputPath"] = Treatment("honoured", f"the artifacts go to {delivered.uri}")
+    if options.interrupt_after:
+        found["EnableManagedSpotTraining"] = rehearsed(options.interrupt_after)
     return found
 
 
@@ -228,7 +232,7 @@ def _host(
     host: HostContents,
     *,
     share: GPUs,
-    limits: Limits,
+    resources: Resources,
     image: str,
     mounts: tuple[Mount, ...],
     volumes: tuple[str, ...],
@@ -247,7 +251,7 @@ def _host(
         mounts=mounts,
         volumes=volumes,
         gpus=share,
-        limits=limits,
+        resources=resources,
     )
 
 

@@ -43,12 +43,14 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Needs:
-    """What preparing works with. `failed` is told the error that ends a pipe."""
+    """What preparing works with. `failed` is told the error that ends a pipe; `restart` says that the job's own
+    checkpoints are to come back, even where its bucket is not known."""
 
     told: Told
     stopped: Callable[[], bool]
     failed: Callable[[BaseException], None]
     stack: ExitStack
+    restart: bool = False
 
 
 def prepared(plan: RunPlan, needs: Needs) -> Prepared:
@@ -69,7 +71,7 @@ def prepared(plan: RunPlan, needs: Needs) -> Prepared:
         for host in channel.hosts:
             ready.staged.mounts[host].append(mount)
     _lay_pipes(plan, ready, stores, staging, needs)
-    _restore(plan, ready, staging)
+    _restore(plan, ready, staging, needs.restart)
     return ready
 
 
@@ -123,14 +125,14 @@ def _feeds(job: str, channel: S3Channel, stores: Stores, staging: Staging) -> li
             raise JobRefused(job, [Fault(f"channel {channel.name}", str(error))]) from None
 
 
-def _restore(plan: RunPlan, ready: Prepared, staging: Staging) -> None:
+def _restore(plan: RunPlan, ready: Prepared, staging: Staging, restart: bool) -> None:
     ready.kept = tuple(_synced(kept) for kept in plan.kept)
     for kept, synced in zip(plan.kept, ready.kept, strict=True):
         if isinstance(kept.bucket, Folder):
             # Not its root: what a killed run left can only be where a run writes.
             part_files.sweep(kept.bucket.path / synced.folder)
         check_writable(synced.store, synced.prefix, staging.work)
-        if kept.restored:
+        if kept.restored or (restart and kept.resumed):
             found = staging.stack.enter_context(restored(synced, staging.cache, staging.told, staging.stopped))
             ready.restored += (found,)
             _tell(kept, found, staging)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from local_mode.inputs.s3 import S3Channel
+from local_mode.limits import limit_faults
 from local_mode.machine import Machine
 from training_job.errors import Fault
 from training_job.metrics import pattern_fault
@@ -13,7 +14,7 @@ from training_job.model import TrainingJob
 
 def refusals(job: TrainingJob) -> list[Fault]:
     """What the job asks for that no plan can give."""
-    found = []
+    found = limit_faults(job)
     if job.algorithm_specification.algorithm_name:
         found.append(Fault("AlgorithmSpecification.AlgorithmName", "needs the AWS Marketplace; give a TrainingImage"))
     if job.serverless_job_config:
@@ -22,7 +23,7 @@ def refusals(job: TrainingJob) -> list[Fault]:
         found.append(Fault("ResourceConfig.InstancePreferences", "name one InstanceType to run here"))
     for definition in job.algorithm_specification.metric_definitions or ():
         if what := pattern_fault(definition.regex):
-            found.append(Fault(f"metric {definition.name}", what))  # noqa: PERF401 - one line a fault, like the rest
+            found.append(Fault(f"metric {definition.name}", what))
     return found
 
 

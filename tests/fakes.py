@@ -293,10 +293,13 @@ class FakeEngine:
 
 
 class Notes:
-    """A watcher that keeps what it is told; `on_line` may act on a line."""
+    """A watcher that keeps what it is told; `on_line`, `on_status` and `on_signal` may act on it."""
 
     def __init__(self, on_line: Callable[[str, bytes], None] | None = None) -> None:
         self._on_line = on_line
+        self.on_status: Callable[[str], None] = lambda _: None
+        self.on_signal: Callable[[Signal], None] = lambda _: None
+        self.said: list[str] = []
         self.statuses: list[str] = []
         self.lines: list[tuple[str, bytes]] = []
         self.signals: list[Signal] = []
@@ -311,6 +314,13 @@ class Notes:
 
     def status(self, status: str) -> None:
         self.statuses.append(status)
+        self.on_status(status)
+
+    def says(self, text: str) -> None:
+        self.said.append(text)
+
+    def staged(self, channel: str, what: str) -> None:
+        self.said.append(f"{channel}: {what}")
 
     def line(self, host: str, line: bytes) -> None:
         self.lines.append((host, line))
@@ -319,3 +329,4 @@ class Notes:
 
     def signalled(self, signal: Signal) -> None:
         self.signals.append(signal)
+        self.on_signal(signal)

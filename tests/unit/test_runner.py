@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from local_mode.runner import Events, RunResult, run_plan
+from local_mode.attempt import Events
+from local_mode.limits import Limits
+from local_mode.runner import RunResult, run_plan
 from local_mode.supervision import StopAsked
 from tests.fakes import FakeEngine, Notes, Script, a_job, a_plan, an_fsx_channel
 from training_job.errors import ImageCannotTrain, ImageNotFound, Interrupted, JobRefused, MachineCannot
@@ -175,7 +177,7 @@ def test_a_second_ctrl_c_kills(run: Run, notes: Notes, events: Events) -> None:
 
 def test_a_job_that_runs_past_its_time_is_stopped(tmp_path: Path, notes: Notes, events: Events) -> None:
     engine = FakeEngine({"algo-1": Script(ends_on=("SIGTERM",))})
-    plan = replace(a_plan(tmp_path), max_run=0)
+    plan = replace(a_plan(tmp_path), limits=Limits(max_run=0))
 
     result = run_plan(plan, engine, notes, events)
 
@@ -328,4 +330,4 @@ def test_a_job_that_ran_keeps_its_name(run: Run) -> None:
 def test_a_container_that_wanted_memory_says_so(run: Run) -> None:
     result = run(FakeEngine({"algo-1": Script(code=137, out_of_memory=True)}))
 
-    assert result.outcome.failure_reason.startswith("AlgorithmError: OutOfMemory")
+    assert result.outcome.failure_reason.startswith("ClientError: Please use an instance type with more memory")
