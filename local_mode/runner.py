@@ -16,11 +16,12 @@ from local_mode.checkpoints import Syncing
 from local_mode.contents import connect
 from local_mode.delivery import deliver
 from local_mode.engine import Engine, Host
+from local_mode.harness import dead
 from local_mode.outputs import Artifacts, collect
 from local_mode.plan import HostPlan, RunPlan
 from local_mode.preflight import check
 from local_mode.preparation import Needs, Prepared, prepared
-from local_mode.records import RunRecord, dead, run_record
+from local_mode.records import RunRecord, model_uri, run_record
 from local_mode.staging import host_archive
 from local_mode.supervision import Event, HostEnded, Signal, Supervision, TimePassed
 from local_mode.watcher import Watcher
@@ -70,8 +71,7 @@ class _Run:
 
     def enter(self, status: str) -> None:
         with self.lock:
-            self.transitions.append(Transition(status, _now()))
-            self.watcher.status(status)
+            self._enter(status)
 
     def says(self, text: str) -> None:
         with self.lock:
@@ -81,8 +81,13 @@ class _Run:
         """The first host runs: the job is training."""
         with self.lock:
             if self.transitions[-1].status != "Training":
-                self.transitions.append(Transition("Training", _now()))
-                self.watcher.status("Training")
+                self._enter("Training")
+
+    def _enter(self, status: str) -> None:
+        self.transitions.append(Transition(status, _now()))
+        self.watcher.status(status)
+        if problem := self.record.entered(self.transitions):
+            self.watcher.says(str(problem))
 
     def follow(self, name: str, host: Host) -> None:
         follower = threading.Thread(target=_follow, args=(self, name, host), daemon=True)
@@ -158,6 +163,8 @@ def _start_hosts(run: _Run, ready: Prepared, engine: Engine, stack: ExitStack) -
 
     started = _all_at_once(plan.hosts, start)
     record.keep(plan)
+    with run.lock:
+        run.watcher.kept(record.directory)
     return {host.host: container for host, container in zip(plan.hosts, started, strict=True)}
 
 
@@ -261,21 +268,19 @@ def _finish(run: _Run, exits: list[Exit], supervision: Supervision, artifacts: A
     outcome = conclude(exits, supervision.cause, artifacts.failures)
     run.transitions.append(Transition(outcome.secondary_status, _now()))
     description = describe(
-        run.plan.job,
+        run.plan.job.request(),
         arn=run.plan.arn,
         transitions=run.transitions,
         outcome=outcome,
         end=_now(),
         metrics=list[MetricPoint](run.metrics.final.values()),
-        model_artifacts=_model_uri(run.plan, artifacts),
+        model_artifacts=model_uri(run.plan, artifacts.model),
     )
     run.record.describe(description)
+    if problem := run.record.ends(description, outcome.exit_code):
+        run.says(str(problem))
     run.watcher.status(outcome.secondary_status)
     return RunResult(run.plan, outcome, artifacts, run.metrics, monotonic() - began, description)
-
-
-def _model_uri(plan: RunPlan, artifacts: Artifacts) -> str:
-    return f"{plan.delivery.uri}/{artifacts.model.name}" if plan.delivery else artifacts.model.as_uri()
 
 
 def _next(events: Events, deadline: float | None) -> Event | FollowerFailed:

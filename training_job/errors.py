@@ -8,6 +8,7 @@ HomeportError                 1
 │   ├── ImageCannotTrain      2   the image has no `train`
 │   └── DiskFull                  a disk has no room
 ├── StrictRefused             6   --strict, and the ledger has fields with no effect here
+├── StoppedEarly              4   `stop` before the job's hosts ran
 └── Interrupted             130   Ctrl-C before the job began
 """
 
@@ -116,3 +117,12 @@ class Interrupted(HomeportError):
 
     def __init__(self) -> None:
         super().__init__("interrupted before the job began; nothing was left")
+
+
+class StoppedEarly(HomeportError):
+    """Somebody stopped the job before its hosts ran."""
+
+    exit_code = STOPPED
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name}: stopped before its hosts ran; homeport-local describe {name} tells how far it came")

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from training_job.errors import COMPLETED, FAILED, OVERRAN, STOPPED, Interrupted
-from training_job.metrics import MetricPoint
-from training_job.model import TrainingJob
+
+if TYPE_CHECKING:
+    from training_job.metrics import MetricPoint
 
 Cause = Literal["exited", "stop requested", "interrupted", "ran past its time"]
 
@@ -102,35 +103,34 @@ def failure_reason(end: Exit, failure_file: str) -> str:
     return f"{prefix}{text[: _REASON_LIMIT - len(prefix) - len(suffix)]}{suffix}"
 
 
+def harness_fault(why: str) -> Outcome:
+    """The end of a job that its harness could not bring to an end: the service's own failures have this prefix."""
+    return Outcome("Failed", "Failed", FAILED, f"InternalServerError: {why}"[:_REASON_LIMIT])
+
+
 def describe(
-    job: TrainingJob,
+    request: Mapping[str, Any],
     *,
     arn: str,
     transitions: Sequence[Transition],
-    outcome: Outcome,
-    end: datetime,
-    metrics: Iterable[MetricPoint],
     model_artifacts: str,
+    outcome: Outcome | None = None,
+    end: datetime | None = None,
+    metrics: Iterable[MetricPoint] = (),
 ) -> dict[str, Any]:
-    """DescribeTrainingJob's answer for a job that has ended, times in ISO 8601."""
-    trained = [step.start for step in transitions if step.status == "Training"]
-    answer = job.request() | {
+    """DescribeTrainingJob's answer, times in ISO 8601, for a job that has ended with `outcome` at `end`, or goes on.
+
+    `request` may also be an earlier answer for the same job. While a job goes on, its current transition has no end.
+    """
+    now = transitions[-1]
+    answer = dict(request) | {
         "TrainingJobArn": arn,
         "ModelArtifacts": {"S3ModelArtifacts": model_artifacts},
-        "TrainingJobStatus": outcome.status,
-        "SecondaryStatus": outcome.secondary_status,
+        "TrainingJobStatus": outcome.status if outcome else status_in(now.status),
+        "SecondaryStatus": outcome.secondary_status if outcome else now.status,
         "CreationTime": transitions[0].start.isoformat(),
-        "LastModifiedTime": end.isoformat(),
-        "TrainingEndTime": end.isoformat(),
-        "SecondaryStatusTransitions": [
-            {
-                "Status": step.status,
-                "StartTime": step.start.isoformat(),
-                "EndTime": later.isoformat(),
-                "StatusMessage": step.message,
-            }
-            for step, later in zip(transitions, [*(step.start for step in transitions[1:]), end], strict=True)
-        ],
+        "LastModifiedTime": (end or now.start).isoformat(),
+        "SecondaryStatusTransitions": _told(transitions, end),
         "FinalMetricDataList": [
             {"MetricName": point.name, "Value": point.value, "Timestamp": point.timestamp.isoformat()}
             for point in metrics
@@ -138,13 +138,42 @@ def describe(
     }
     for asked_only in ("Tags", "SessionChainingConfig"):
         answer.pop(asked_only, None)
-    if outcome.failure_reason is not None:
+    if outcome and outcome.failure_reason is not None:
         answer["FailureReason"] = outcome.failure_reason
-    if trained:
-        seconds = max(1, round((end - trained[0]).total_seconds()))
-        answer |= {
-            "TrainingStartTime": trained[0].isoformat(),
-            "TrainingTimeInSeconds": seconds,
-            "BillableTimeInSeconds": seconds,
-        }
-    return answer
+    return answer | _times(transitions, end)
+
+
+def status_in(secondary_status: str) -> str:
+    """The status of a job that goes on: InProgress, or Stopping."""
+    return "Stopping" if secondary_status == "Stopping" else "InProgress"
+
+
+def transitions_of(answer: Mapping[str, Any]) -> list[Transition]:
+    """The transitions that an answer tells."""
+    return [
+        Transition(step["Status"], datetime.fromisoformat(step["StartTime"]))
+        for step in answer["SecondaryStatusTransitions"]
+    ]
+
+
+def _told(transitions: Sequence[Transition], end: datetime | None) -> list[dict[str, str]]:
+    told = []
+    ends = [*(step.start for step in transitions[1:]), end]
+    for step, later in zip(transitions, ends, strict=True):
+        until = {"EndTime": later.isoformat()} if later else {}
+        told.append(
+            {"Status": step.status, "StartTime": step.start.isoformat(), **until, "StatusMessage": step.message}
+        )
+    return told
+
+
+def _times(transitions: Sequence[Transition], end: datetime | None) -> dict[str, Any]:
+    """When it trained; what that would be billed as, once it has ended."""
+    trained = next((step.start for step in transitions if step.status == "Training"), None)
+    found: dict[str, Any] = {"TrainingStartTime": trained.isoformat()} if trained else {}
+    if end:
+        found["TrainingEndTime"] = end.isoformat()
+    if trained and end:
+        seconds = max(1, round((end - trained).total_seconds()))
+        found |= {"TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": seconds}
+    return found

@@ -1,11 +1,22 @@
 """How a job ends, why, and what DescribeTrainingJob answers."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from tests.fakes import NOW, a_job
-from training_job.lifecycle import Cause, Exit, Outcome, Transition, conclude, describe, failure_reason
+from training_job.lifecycle import (
+    Cause,
+    Exit,
+    Outcome,
+    Transition,
+    conclude,
+    describe,
+    failure_reason,
+    harness_fault,
+    transitions_of,
+)
 from training_job.metrics import MetricPoint
 
 WELL = Exit("algo-1", 0, order=0)
@@ -68,7 +79,7 @@ def test_a_description_is_the_request_and_how_it_went() -> None:
     ]
 
     answer = describe(
-        a_job(Tags=[{"Key": "a", "Value": "b"}]),
+        a_job(Tags=[{"Key": "a", "Value": "b"}]).request(),
         arn="arn:1",
         transitions=transitions,
         outcome=Outcome("Completed", "Completed", 0),
@@ -126,7 +137,7 @@ def test_a_description_is_the_request_and_how_it_went() -> None:
 
 def test_a_job_that_failed_says_why_and_one_that_never_trained_bills_nothing() -> None:
     answer = describe(
-        a_job(),
+        a_job().request(),
         arn="arn:1",
         transitions=[Transition("Starting", NOW), Transition("Failed", NOW)],
         outcome=Outcome("Failed", "Failed", 1, "AlgorithmError: , exit code: 1", "algo-1"),
@@ -138,3 +149,49 @@ def test_a_job_that_failed_says_why_and_one_that_never_trained_bills_nothing() -
     assert answer["FailureReason"] == "AlgorithmError: , exit code: 1"
     assert "TrainingStartTime" not in answer
     assert "BillableTimeInSeconds" not in answer
+
+
+def test_a_job_that_goes_on_has_no_end_yet() -> None:
+    later = NOW + timedelta(seconds=2)
+
+    answer = describe(
+        a_job().request(),
+        arn="arn:1",
+        transitions=[Transition("Starting", NOW), Transition("Training", later)],
+        model_artifacts="file:///model.tar.gz",
+    )
+
+    assert (answer["TrainingJobStatus"], answer["SecondaryStatus"]) == ("InProgress", "Training")
+    assert (answer["CreationTime"], answer["TrainingStartTime"], answer["LastModifiedTime"]) == (
+        NOW.isoformat(),
+        later.isoformat(),
+        later.isoformat(),
+    )
+    assert ["EndTime" in step for step in answer["SecondaryStatusTransitions"]] == [True, False]
+    assert not answer.keys() & {"TrainingEndTime", "TrainingTimeInSeconds", "BillableTimeInSeconds", "FailureReason"}
+
+
+def test_a_job_that_is_being_stopped_says_so() -> None:
+    transitions = [Transition("Training", NOW), Transition("Stopping", NOW)]
+
+    answer = describe(a_job().request(), arn="arn:1", transitions=transitions, model_artifacts="file:///m")
+
+    assert (answer["TrainingJobStatus"], answer["SecondaryStatus"]) == ("Stopping", "Stopping")
+
+
+def test_an_answer_can_be_told_on(tmp_path: Path) -> None:
+    started = [Transition("Starting", NOW)]
+    went_on = [*started, Transition("Training", NOW + timedelta(seconds=1))]
+    told = {"arn": "arn:1", "model_artifacts": (tmp_path / "m").as_uri()}
+    answer = describe(a_job().request(), transitions=started, **told)
+
+    again = describe(answer, transitions=[*transitions_of(answer), went_on[-1]], **told)
+
+    assert again == describe(a_job().request(), transitions=went_on, **told)
+
+
+def test_what_the_harness_could_not_do_is_the_services_fault() -> None:
+    outcome = harness_fault("x" * 2000)
+
+    assert (outcome.status, outcome.exit_code, len(outcome.failure_reason or "")) == ("Failed", 1, 1024)
+    assert outcome.failure_reason.startswith("InternalServerError: x")
