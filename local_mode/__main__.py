@@ -91,7 +91,7 @@ def _job_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         choices=("InProgress", "Completed", "Failed", "Stopping", "Stopped"),
         help="only jobs of this status",
     )
-    listed.add_argument("--limit", type=int, default=50, metavar="N", help="at most N jobs; 0: all (default: 50)")
+    listed.add_argument("--limit", type=_count, default=50, metavar="N", help="at most N jobs; 0: all (default: 50)")
     described = commands.add_parser("describe", help="show how a job goes or went")
     described.add_argument("--json", action="store_true", help="print DescribeTrainingJob's answer")
     logs = commands.add_parser("logs", help="print the logs of a job's hosts")
@@ -105,8 +105,14 @@ def _job_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         )
     pruned = commands.add_parser("prune", help="remove ended jobs and their folders; without --yes, show which")
     pruned.add_argument("--older-than", metavar="AGE", help="only those that ended longer ago: 30d, 12h, 90m, 4w")
-    pruned.add_argument("--keep", type=int, metavar="N", help="not the newest N")
+    pruned.add_argument("--keep", type=_count, metavar="N", help="not the newest N")
     pruned.add_argument("--yes", action="store_true", help="remove them")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number of jobs, not {text!r}")
+    return int(text)
 
 
 def _job_arguments(command: argparse.ArgumentParser) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,7 +19,7 @@ LOCK = ".lock"
 
 def computer() -> str:
     """The name of this computer: others may share its folders and its store."""
-    return socket.gethostname()
+    return os.uname().nodename
 
 
 def owner_of(directory: Path) -> str:

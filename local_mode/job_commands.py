@@ -90,23 +90,25 @@ def _stop(asked: argparse.Namespace, store: JobStore) -> int:
 
 
 def _prune(asked: argparse.Namespace, store: JobStore) -> int:
-    if asked.keep is not None and asked.keep < 0:
-        raise JobRefused("--keep", [Fault("", f"must be 0 or more, not {asked.keep}")])
     older_than = age(asked.older_than) if asked.older_than else None
     jobs = prunable(store.recent(), now=datetime.now(UTC), older_than=older_than, keep=asked.keep)
-    size = 0
+    sizes = {job.name: size_of(job.directory) for job in jobs}
+    problems: list[MachineCannot] = []
     for job in jobs:
-        found = size_of(job.directory)
-        if asked.yes:
-            remove_folder(job)
-            store.forget(job.name)
-        size += found
-        where = (
-            f"{job.directory} ({found / 1e6:,.1f} MB)" if job.directory.exists() or asked.yes else "its folder is gone"
-        )
-        print(f"{job.name}  {job.status}  {where}")
+        where = f"{job.directory} ({sizes[job.name] / 1e6:,.1f} MB)" if job.directory.exists() else "its folder is gone"
+        try:
+            if asked.yes:
+                remove_folder(job)
+                store.forget(job.name)
+        except MachineCannot as problem:
+            problems.append(problem)
+            del sizes[job.name]
+        else:
+            print(f"{job.name}  {job.status}  {where}")
     what = "removed" if asked.yes else "would be removed; remove them with --yes"
-    print(f"{len(jobs):,} jobs, {size / 1e6:,.1f} MB {what}")
+    print(f"{len(sizes):,} {'job' if len(sizes) == 1 else 'jobs'}, {sum(sizes.values()) / 1e6:,.1f} MB {what}")
+    if problems:
+        raise MachineCannot("\n".join(str(problem) for problem in problems))
     return 0
 
 

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -284,12 +285,18 @@ def _row(record: JobRecord) -> tuple[Any, ...]:
 
 def _record(row: tuple[Any, ...]) -> JobRecord:
     told = dict(zip(_COLUMNS.split(", "), row, strict=True))
-    told["instances"] = tuple((kind, count) for kind, count in json.loads(told["instances"]))
-    told["gpus"] = tuple(json.loads(told["gpus"]))
+    told["instances"] = _tuples(told["instances"])
+    told["gpus"] = _tuples(told["gpus"])
     told["directory"] = Path(told["directory"])
     for time in ("created", "changed", "started", "ended"):
         told[time] = datetime.fromisoformat(told[time]) if told[time] else None
     return JobRecord(**told)
+
+
+@cache
+def _tuples(text: str) -> tuple[Any, ...]:
+    """A list as JSON; most jobs have the same."""
+    return tuple(tuple(inner) if isinstance(inner, list) else inner for inner in json.loads(text))
 
 
 def _text(time: datetime) -> str:

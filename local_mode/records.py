@@ -107,6 +107,11 @@ class RunRecord:
         """Tell the store how it ended; its GPUs are free. What hinders that is returned: describe.json tells it too."""
         return self._told(answer, exit_code)
 
+    def leaves(self) -> None:
+        """A job that never began is nowhere."""
+        if self._row is not None and not self.began:
+            self._store.forget(self._row.name)
+
     def breaks_off(self, error: BaseException) -> None:
         """Keep the truth about a run that `error` ends: what it was, or that the job never began."""
         if self._row is None:
@@ -119,7 +124,7 @@ class RunRecord:
         if not self._row.running:
             self._tell(self._row.answer, code)
         elif not self.began:
-            self._store.forget(self._row.name)
+            self.leaves()
         elif isinstance(error, Interrupted | KeyboardInterrupt):
             self._break_off(Outcome("Stopped", "Stopped", code), "Stopped")
         else:
@@ -221,6 +226,8 @@ def _in_store(record: RunRecord) -> Iterator[None]:
         with suppress(MachineCannot):
             record.breaks_off(error)
         raise
+    else:
+        record.leaves()
 
 
 def _sweep(runs: Path) -> None:
