@@ -148,7 +148,7 @@ class _Attempt:
             return made
 
         started = _all_at_once(plan.hosts, start)
-        record.keep(plan)
+        self._course.kept()
         return {host.host: container for host, container in zip(plan.hosts, started, strict=True)}
 
     def _keep_in_step(self, ready: Prepared, hosts: Mapping[str, Host], stack: ExitStack) -> Syncing | None:
@@ -205,7 +205,7 @@ class _Attempt:
                 raise event.error
             cause = event.cause if isinstance(event, StopAsked) else cause
         self._course.enter("Stopping")
-        self._course.record.keep(self._plan)
+        self._course.kept()
         return Ended(cause)
 
     def _stopped_meanwhile(self, cause: Cause, exits: Sequence[Exit]) -> Cause:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TextIO
 
 from local_mode.buckets import Folder, find_bucket
 from local_mode.engine import Image
+from local_mode.job_text import duration, line_text
 from local_mode.machine import Machine
 from local_mode.outputs import Artifacts
 from local_mode.place import Place
@@ -21,19 +22,21 @@ from local_mode.runner import RunResult
 from local_mode.supervision import Signal
 from training_job import instance_types
 
-# mpirun --tag-output as the toolkits rewrite it (sagemaker-training process.py:196-213), or as it comes.
-_RANK_TAG = re.compile(r"^\[\d+,(?:mpirank:)?(\d+)(?:,[^\]]*)?\]<std(?:out|err)>:")
 _STATUS_OF_AN_END = ("Completed", "Failed", "Stopped", "MaxRuntimeExceeded", "MaxWaitTimeExceeded")
 _ENDS_A_LINE = ("Training", "Interrupted", "Stopping")
 
 
 class Console:
-    """The watcher that a person reads. `job_file` is named in the command that tells more."""
+    """The watcher that a person reads. `job_file` is named in the command that tells more; `kept` hears where the job's
+    folder is once it stays."""
 
-    def __init__(self, job_file: str, machine: Machine, stream: TextIO) -> None:
+    def __init__(
+        self, job_file: str, machine: Machine, stream: TextIO, kept: Callable[[Path], None] = lambda _: None
+    ) -> None:
         self._job_file = job_file
         self._machine = machine
         self._stream = stream
+        self._kept = kept
         self._mid_line = False
         self._fetch: Progress | None = None
 
@@ -60,6 +63,10 @@ class Console:
             f"  {'differs':<12} {kinds['emulated']} emulated, {kinds['recorded']} recorded: "
             f"homeport-local plan {self._job_file}"
         )
+
+    def kept(self, directory: Path) -> None:
+        """Said nowhere; whoever waits for it hears of it."""
+        self._kept(directory)
 
     def swept(self, jobs: list[str]) -> None:
         """What an earlier run left, removed."""
@@ -96,8 +103,7 @@ class Console:
 
     def line(self, host: str, line: bytes) -> None:
         """A line of a host's log, the rank before it where mpirun said which."""
-        text = _RANK_TAG.sub(r"[\1] ", line.decode(errors="replace").rstrip("\r\n"))
-        self._write(f"{host} │ {text}\n")
+        self._write(line_text(host, line))
 
     def signalled(self, signal: Signal) -> None:
         """Why the log goes quiet, and what a person can do about it."""
@@ -188,7 +194,7 @@ def doctor_text(machine: Machine, place: Place, images: Iterable[tuple[str, bool
         f"engine       {machine.engine}{', rootless' if machine.rootless else ''}",
         f"cores        {machine.cores}",
         f"memory       {machine.memory / 2**30:.1f} GiB",
-        f"GPUs         {', '.join(machine.gpus) or 'none: jobs for GPU instances get virtual ones'}",
+        f"GPUs         {_gpus(machine) or 'none: jobs for GPU instances get virtual ones'}",
         f"place        {place.file or 'no homeport.toml at or above this folder'}",
         f"runs         {place.runs}",
     ]
@@ -202,14 +208,13 @@ def doctor_text(machine: Machine, place: Place, images: Iterable[tuple[str, bool
         elif bucket:
             lines.append(f"bucket       {name}: S3 at {bucket.url or bucket.region}")
     lines.append(f"cache        {place.cache}, at most {place.cache_bytes / 1e9:g} GB")
+    lines.append(f"jobs         {place.state}")
     lines += [f"image        {name}{'' if there else ': not built; make image'}" for name, there in images]
     return "\n".join(lines)
 
 
-def duration(seconds: float) -> str:
-    """`1 min 12 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+def _gpus(machine: Machine) -> str:
+    return ", ".join(f"{gpu} (held by {machine.held[gpu]})" if gpu in machine.held else gpu for gpu in machine.gpus)
 
 
 def _work_lost(result: RunResult) -> str:

@@ -82,6 +82,14 @@ class Course:
         with self.lock:
             self.transitions.append(Transition(status, now()))
             self.watcher.status(status)
+            if problem := self.record.entered(self.transitions):
+                self.watcher.says(str(problem))
+
+    def kept(self) -> None:
+        """The job has begun: its folder stays."""
+        self.record.keep(self.plan)
+        with self.lock:
+            self.watcher.kept(self.record.directory)
 
     def has_started(self) -> None:
         """A host runs: with the first, the job is training."""

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from local_mode.container_options import ContainerOptions
+from local_mode.job_store import state_directory
 from training_job.errors import Fault, JobRefused
 from training_job.faults import dotted, faults_of
 from training_job.s3_uri import S3Uri
@@ -116,6 +117,7 @@ class Place:
     root: Path
     runs: Path
     code: Path
+    state: Path
     region: str = DEFAULT_REGION
     file: Path | None = None
     file_systems: Mapping[str, FileSystem] = field(default_factory=dict)
@@ -139,7 +141,8 @@ def read_place(start: Path, environ: Mapping[str, str], runs: Path | None = None
     """The place described by HOMEPORT_FILE or the nearest homeport.toml at or above `start`; defaults where none is.
 
     HOMEPORT_RUNS, HOMEPORT_REGION, HOMEPORT_CACHE and the SDKs' AWS_ENDPOINT_URL_S3 win over the file, `runs` (a flag)
-    wins over both. The cache goes below XDG_CACHE_HOME unless the file says where.
+    wins over both. The cache goes below XDG_CACHE_HOME unless the file says where. The store of jobs is the machine's,
+    and no file's: HOMEPORT_STATE says where.
     """
     file = _find(start, environ)
     content = _parse(file) if file else _File()
@@ -151,6 +154,7 @@ def read_place(start: Path, environ: Mapping[str, str], runs: Path | None = None
         runs=_path(start, asked_runs, "--runs") if asked_runs else _path(root, content.local.runs, source),
         code=_path(root, content.local.code, source),
         container=content.local.container,
+        state=state_directory(environ, start),
         region=environ.get("HOMEPORT_REGION") or content.cloud.region,
         file=file,
         file_systems=content.local.file_systems,

@@ -132,6 +132,7 @@ def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options)
         machine.cores,
         asked=options.gpus,
         virtual=options.virtual_gpus,
+        held=machine.held,
     )
     image = _image(str(job.algorithm_specification.training_image), shares)
     notes = _notes(job, shares, machine, options) | _source_note(job, source)

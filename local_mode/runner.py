@@ -8,10 +8,11 @@ from time import monotonic, sleep
 from local_mode.attempt import Ended, Events, attempt
 from local_mode.course import Course, Interruption, now
 from local_mode.engine import Engine
+from local_mode.harness import dead
 from local_mode.outputs import Artifacts
 from local_mode.plan import RunPlan
 from local_mode.preflight import check
-from local_mode.records import dead, run_record
+from local_mode.records import model_uri, run_record
 from local_mode.watcher import Watcher
 from training_job.errors import EngineFailed, HomeportError, Interrupted
 from training_job.lifecycle import Outcome, Transition, conclude, describe, internal_server_error
@@ -110,7 +111,7 @@ def _describe(course: Course, outcome: Outcome, artifacts: Artifacts | None) -> 
     end = now()
     course.transitions.append(Transition(outcome.secondary_status, end))
     description = describe(
-        course.plan.job,
+        course.plan.job.request(),
         arn=course.plan.arn,
         transitions=course.transitions,
         outcome=outcome,
@@ -119,6 +120,8 @@ def _describe(course: Course, outcome: Outcome, artifacts: Artifacts | None) -> 
         model_artifacts=_model_uri(course, artifacts),
     )
     course.record.describe(description)
+    if problem := course.record.ends(description, outcome.exit_code):
+        course.says(str(problem))
     course.watcher.status(outcome.secondary_status)
     return description
 
@@ -126,6 +129,4 @@ def _describe(course: Course, outcome: Outcome, artifacts: Artifacts | None) -> 
 def _model_uri(course: Course, artifacts: Artifacts | None) -> str:
     """Where the model is, or would be: the answer always says."""
     name = artifacts.model.name if artifacts else "model.tar.gz" if course.plan.compressed else "model"
-    if course.plan.delivery:
-        return f"{course.plan.delivery.uri}/{name}"
-    return (course.record.directory / "output" / name).as_uri()
+    return model_uri(course.plan, course.record.directory / "output" / name)

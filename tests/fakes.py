@@ -62,6 +62,8 @@ def a_place(root: Path) -> Place:
         root=root,
         runs=root / "runs",
         code=root / "entrypoints",
+        # Beside what a test looks into.
+        state=root.with_name(f"{root.name}-state"),
         file=root / "homeport.toml",
         file_systems={
             "training-data": FileSystem(path="data/fsx", mount_name="fsx"),
@@ -305,9 +307,13 @@ class Notes:
         self.signals: list[Signal] = []
         self.swept_jobs: list[str] = []
         self.begun = False
+        self.kept_at: Path | None = None
 
     def begins(self, plan: RunPlan, image: Image) -> None:  # noqa: ARG002 - the port's
         self.begun = True
+
+    def kept(self, directory: Path) -> None:
+        self.kept_at = directory
 
     def swept(self, jobs: list[str]) -> None:
         self.swept_jobs += jobs

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from training_job.errors import COMPLETED, FAILED, OVERRAN, STOPPED, Interrupted
-from training_job.metrics import MetricPoint
-from training_job.model import TrainingJob
+
+if TYPE_CHECKING:
+    from training_job.metrics import MetricPoint
 
 Cause = Literal["exited", "stop requested", "interrupted", "ran past its time", "waited too long", "spot interruption"]
 """What ends the hosts. `interrupted` is Ctrl-C here; only a spot interruption starts them anew."""
@@ -131,34 +132,29 @@ def failure_reason(end: Exit, failure_file: str) -> str:
 
 
 def describe(
-    job: TrainingJob,
+    request: Mapping[str, Any],
     *,
     arn: str,
     transitions: Sequence[Transition],
-    outcome: Outcome,
-    end: datetime,
-    metrics: Iterable[MetricPoint],
     model_artifacts: str,
+    outcome: Outcome | None = None,
+    end: datetime | None = None,
+    metrics: Iterable[MetricPoint] = (),
 ) -> dict[str, Any]:
-    """DescribeTrainingJob's answer for a job that has ended, times in ISO 8601."""
+    """DescribeTrainingJob's answer, times in ISO 8601, for a job that has ended with `outcome` at `end`, or goes on.
+
+    `request` may also be an earlier answer for the same job. While a job goes on, its current transition has no end.
+    """
+    now = transitions[-1]
     ended = _training_end(transitions, outcome, end)
-    answer = job.request() | {
+    answer = dict(request) | {
         "TrainingJobArn": arn,
         "ModelArtifacts": {"S3ModelArtifacts": model_artifacts},
-        "TrainingJobStatus": outcome.status,
-        "SecondaryStatus": outcome.secondary_status,
+        "TrainingJobStatus": outcome.status if outcome else status_in(now.status),
+        "SecondaryStatus": outcome.secondary_status if outcome else now.status,
         "CreationTime": transitions[0].start.isoformat(),
-        "LastModifiedTime": end.isoformat(),
-        "TrainingEndTime": ended.isoformat(),
-        "SecondaryStatusTransitions": [
-            {
-                "Status": step.status,
-                "StartTime": step.start.isoformat(),
-                "EndTime": later.isoformat(),
-                "StatusMessage": step.message,
-            }
-            for step, later in zip(transitions, [*(step.start for step in transitions[1:]), end], strict=True)
-        ],
+        "LastModifiedTime": (end or now.start).isoformat(),
+        "SecondaryStatusTransitions": _told(transitions, end),
         "FinalMetricDataList": [
             {"MetricName": point.name, "Value": point.value, "Timestamp": point.timestamp.isoformat()}
             for point in metrics
@@ -166,24 +162,52 @@ def describe(
     }
     for asked_only in ("Tags", "SessionChainingConfig"):
         answer.pop(asked_only, None)
-    if outcome.failure_reason is not None:
+    if outcome and outcome.failure_reason is not None:
         answer["FailureReason"] = outcome.failure_reason
-    held = _held(transitions, ended)
-    if held:
-        seconds = sum((until - since).total_seconds() for since, until in held)
-        share = SPOT_SHARE if job.enable_managed_spot_training else 1
-        answer |= {
-            "TrainingStartTime": held[0][0].isoformat(),
-            "TrainingTimeInSeconds": max(1, round(seconds)),
-            "BillableTimeInSeconds": max(1, round(seconds * share)),
-        }
-    return answer
+    return answer | _times(transitions, ended, spot=bool(request.get("EnableManagedSpotTraining")))
 
 
-def _training_end(transitions: Sequence[Transition], outcome: Outcome, end: datetime) -> datetime:
+def status_in(secondary_status: str) -> str:
+    """The status of a job that goes on: InProgress, or Stopping."""
+    return "Stopping" if secondary_status == "Stopping" else "InProgress"
+
+
+def transitions_of(answer: Mapping[str, Any]) -> list[Transition]:
+    """The transitions that an answer tells."""
+    return [
+        Transition(step["Status"], datetime.fromisoformat(step["StartTime"]))
+        for step in answer["SecondaryStatusTransitions"]
+    ]
+
+
+def _told(transitions: Sequence[Transition], end: datetime | None) -> list[dict[str, str]]:
+    told = []
+    ends = [*(step.start for step in transitions[1:]), end]
+    for step, later in zip(transitions, ends, strict=True):
+        until = {"EndTime": later.isoformat()} if later else {}
+        told.append(
+            {"Status": step.status, "StartTime": step.start.isoformat(), **until, "StatusMessage": step.message}
+        )
+    return told
+
+
+def _training_end(transitions: Sequence[Transition], outcome: Outcome | None, end: datetime | None) -> datetime | None:
     """After the upload; of a failed job, when it was detected that it had failed (API DescribeTrainingJob)."""
     uploading = [step.start for step in transitions if step.status == "Uploading"]
-    return uploading[-1] if outcome.status == "Failed" and uploading else end
+    return uploading[-1] if outcome and outcome.status == "Failed" and uploading else end
+
+
+def _times(transitions: Sequence[Transition], ended: datetime | None, *, spot: bool) -> dict[str, Any]:
+    """When it trained; what that would be billed as, once it has ended."""
+    held = _held(transitions, ended or transitions[-1].start)
+    found: dict[str, Any] = {"TrainingStartTime": held[0][0].isoformat()} if held else {}
+    if ended:
+        found["TrainingEndTime"] = ended.isoformat()
+    if held and ended:
+        seconds = sum((until - since).total_seconds() for since, until in held)
+        found["TrainingTimeInSeconds"] = max(1, round(seconds))
+        found["BillableTimeInSeconds"] = max(1, round(seconds * (SPOT_SHARE if spot else 1)))
+    return found
 
 
 def _held(transitions: Sequence[Transition], ended: datetime) -> list[tuple[datetime, datetime]]:

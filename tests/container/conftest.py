@@ -71,6 +71,7 @@ class Shell:
 
     def __init__(self, folder: Path, image: str) -> None:
         self.folder = folder
+        self.state = folder.with_name(f"{folder.name}-state")
         self._image = image
         self._number = 0
         (folder / "homeport.toml").write_text(
@@ -94,12 +95,18 @@ class Shell:
         return subprocess.Popen(
             [sys.executable, "-m", "local_mode", *map(str, arguments)],
             cwd=self.folder,
-            env=os.environ | (environ or {}),
+            env=os.environ | {"HOMEPORT_STATE": str(self.state)} | (environ or {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
+
+    def ask(self, *arguments: str | Path, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Give a command in a second terminal, and wait for its end."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=timeout)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def train(self, job: Path, *arguments: str, environ: dict[str, str] | None = None, timeout: float = 600) -> Ran:
         """Run a job to its end."""
@@ -110,9 +117,13 @@ class Shell:
         self, job: Path, *arguments: str, environ: dict[str, str] | None = None
     ) -> tuple[str, subprocess.Popen[str]]:
         """Start a job under a name of its own."""
-        self._number += 1
-        name = f"job-{os.getpid()}-{self._number}"
+        name = self.name()
         return name, self.start("train", job, "--name", name, *arguments, environ=environ)
+
+    def name(self) -> str:
+        """A name that no job has yet."""
+        self._number += 1
+        return f"job-{os.getpid()}-{self._number}"
 
     def end(self, name: str, process: subprocess.Popen[str], timeout: float = 600) -> Ran:
         """Wait for it."""

@@ -199,7 +199,7 @@ def test_a_job_that_is_ended_while_it_is_starting_has_left_nothing(
 def test_a_job_that_waits_and_runs_too_long_is_stopped_and_its_work_is_kept(tmp_path: Path, run: Run) -> None:
     script = replace(UNTIL_SIGTERM, files={"/opt/ml/model/w": b"1"})
 
-    result = run(FakeEngine({"algo-1": script}), Limits(max_run=60, max_wait=0.05))
+    result = run(FakeEngine({"algo-1": script}), Limits(max_run=60, max_wait=0.5))
 
     assert statuses(tmp_path) == ["Starting", "Training", "Stopping", "MaxWaitTimeExceeded"]
     assert result.outcome.exit_code == 5
@@ -320,7 +320,7 @@ def test_an_engine_that_goes_away_after_the_job_has_ended_fails_nothing(
 def test_the_time_to_run_is_that_of_all_attempts_and_the_time_to_wait_that_of_the_job(tmp_path: Path) -> None:
     limits = Limits(max_run=60, max_wait=100, interruptions=(30.0, 20.0))
     plan = replace(a_plan(tmp_path), limits=limits)
-    course = Course(plan, RunRecord(tmp_path), Notes(), began=1000, metrics=Metrics(()), trained=25)
+    course = Course(plan, RunRecord(plan), Notes(), began=1000, metrics=Metrics(()), trained=25)
 
     assert course.deadlines(started=1040) == {
         "ran past its time": 1075,

@@ -157,9 +157,9 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (72, "1 min 12 s"), (3672, "61 min 12 s")]
+    ("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (72, "1 min 12 s"), (3672, "1 h 1 min")]
 )
-def test_a_duration_is_in_minutes_and_seconds(seconds: float, text: str) -> None:
+def test_a_duration_is_in_words(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 

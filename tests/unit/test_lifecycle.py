@@ -1,6 +1,7 @@
 """How a job ends, why, and what DescribeTrainingJob answers."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from training_job.lifecycle import (
     describe,
     failure_reason,
     internal_server_error,
+    transitions_of,
 )
 from training_job.metrics import MetricPoint
 
@@ -85,7 +87,7 @@ def test_a_description_is_the_request_and_how_it_went() -> None:
     ]
 
     answer = describe(
-        a_job(Tags=[{"Key": "a", "Value": "b"}]),
+        a_job(Tags=[{"Key": "a", "Value": "b"}]).request(),
         arn="arn:1",
         transitions=transitions,
         outcome=Outcome("Completed", "Completed", 0),
@@ -143,7 +145,7 @@ def test_a_description_is_the_request_and_how_it_went() -> None:
 
 def test_a_job_that_failed_says_why_and_one_that_never_trained_bills_nothing() -> None:
     answer = describe(
-        a_job(),
+        a_job().request(),
         arn="arn:1",
         transitions=[Transition("Starting", NOW), Transition("Failed", NOW)],
         outcome=Outcome("Failed", "Failed", 1, "AlgorithmError: , exit code: 1", "algo-1"),
@@ -212,7 +214,7 @@ def test_a_failure_file_of_any_content_keeps_the_exit_code(file: str) -> None:
 
 def answered(steps: list[Transition], outcome: Outcome, **changes: Any) -> dict[str, Any]:
     return describe(
-        a_job(**changes),
+        a_job(**changes).request(),
         arn="arn:1",
         transitions=steps,
         outcome=outcome,
@@ -220,3 +222,42 @@ def answered(steps: list[Transition], outcome: Outcome, **changes: Any) -> dict[
         metrics=[],
         model_artifacts="file:///model.tar.gz",
     )
+
+
+def test_a_job_that_goes_on_has_no_end_yet() -> None:
+    later = NOW + timedelta(seconds=2)
+
+    answer = describe(
+        a_job().request(),
+        arn="arn:1",
+        transitions=[Transition("Starting", NOW), Transition("Training", later)],
+        model_artifacts="file:///model.tar.gz",
+    )
+
+    assert (answer["TrainingJobStatus"], answer["SecondaryStatus"]) == ("InProgress", "Training")
+    assert (answer["CreationTime"], answer["TrainingStartTime"], answer["LastModifiedTime"]) == (
+        NOW.isoformat(),
+        later.isoformat(),
+        later.isoformat(),
+    )
+    assert ["EndTime" in step for step in answer["SecondaryStatusTransitions"]] == [True, False]
+    assert not answer.keys() & {"TrainingEndTime", "TrainingTimeInSeconds", "BillableTimeInSeconds", "FailureReason"}
+
+
+def test_a_job_that_is_being_stopped_says_so() -> None:
+    stopping = [Transition("Training", NOW), Transition("Stopping", NOW)]
+
+    answer = describe(a_job().request(), arn="arn:1", transitions=stopping, model_artifacts="file:///m")
+
+    assert (answer["TrainingJobStatus"], answer["SecondaryStatus"]) == ("Stopping", "Stopping")
+
+
+def test_an_answer_can_be_told_on(tmp_path: Path) -> None:
+    started = [Transition("Starting", NOW)]
+    went_on = [*started, Transition("Training", NOW + timedelta(seconds=1))]
+    told = {"arn": "arn:1", "model_artifacts": (tmp_path / "m").as_uri()}
+    answer = describe(a_job().request(), transitions=started, **told)
+
+    again = describe(answer, transitions=[*transitions_of(answer), went_on[-1]], **told)
+
+    assert again == describe(a_job().request(), transitions=went_on, **told)

@@ -38,6 +38,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [name for name in os.environ if name.startswith(("HOMEPORT_", "DOCKER_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
+    monkeypatch.setenv("HOMEPORT_STATE", str(tmp_path.with_name(f"{tmp_path.name}-state")))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(console, "duration", lambda _: "0 s")
     (tmp_path / "job.toml").write_text(JOB)
