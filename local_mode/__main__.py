@@ -80,6 +80,7 @@ def _job_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--strict", action="store_true", help="refuse fields that change the job in the cloud and have no effect here"
     )
+    command.add_argument("--no-credentials", action="store_true", help="lend the job none of your AWS credentials")
     command.add_argument("--runs", metavar="DIRECTORY", help="where run folders go (default: runs)")
 
 

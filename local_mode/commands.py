@@ -9,6 +9,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
+from local_mode.aws_identity import may_be_here
 from local_mode.console import Console, doctor_text, plan_text
 from local_mode.docker_engine import DockerEngine
 from local_mode.hydration import hydrate
@@ -98,4 +99,5 @@ def _options(asked: argparse.Namespace) -> Options:
         virtual_gpus=asked.virtual_gpus,
         live_code=asked.live_code,
         strict=asked.strict,
+        credentials=not asked.no_credentials and may_be_here(os.environ, Path.home()),
     )

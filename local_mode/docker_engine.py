@@ -22,7 +22,8 @@ from requests.exceptions import HTTPError as BadAnswer
 from requests.exceptions import RequestException
 from urllib3.exceptions import HTTPError
 
-from local_mode.engine import Ended, Host, Image, NoSuchDirectory
+from local_mode.docker_companion import Beside, companion, remove
+from local_mode.engine import Companion, Ended, Host, Image, NoSuchDirectory, Program
 from local_mode.engine_address import find_engine
 from local_mode.engine_log import Entry, entries, lines, unseen
 from local_mode.machine import Machine, find_gpus
@@ -117,10 +118,12 @@ class DockerEngine:
         except docker.errors.APIError as error:
             raise _cannot_start(host, error) from None
         try:
-            yield _Container(self._api, made["Id"], host)
+            labels = _labels(plan, owner) | {"homeport.beside": host.host}
+            beside = Beside(made["Id"], host.image, f"{plan.network}-{host.host}", labels)
+            yield _Container(self._api, made["Id"], host, beside)
         finally:
             with _told():
-                self._remove_container(made["Id"])
+                remove(self._api, made["Id"])
 
     @_told()
     def owners(self) -> dict[str, str]:
@@ -133,7 +136,7 @@ class DockerEngine:
         for job in jobs:
             chosen = {"label": f"{JOB_LABEL}={job}"}
             for container in self._api.containers(all=True, filters=chosen):
-                self._remove_container(container["Id"])
+                remove(self._api, container["Id"])
             for network in self._api.networks(filters=chosen):
                 with suppress(docker.errors.NotFound):
                     self._api.remove_network(network["Id"])
@@ -152,15 +155,6 @@ class DockerEngine:
             *(self._api.volumes(filters=chosen)["Volumes"] or ()),
         ):
             yield thing["Labels"]
-
-    def _remove_container(self, identifier: str) -> None:
-        try:
-            self._api.remove_container(identifier, v=True, force=True)
-        except docker.errors.NotFound:
-            pass
-        except docker.errors.APIError as error:
-            if error.status_code != 409:  # 409: its removal is under way already
-                raise
 
     def _to_docker(self, plan: RunPlan, host: HostPlan, owner: str) -> dict[str, Any]:
         """A host in the engine's words, which are spoken nowhere else."""
@@ -202,10 +196,11 @@ class DockerEngine:
 class _Container:
     """One container, by its id."""
 
-    def __init__(self, api: APIClient, identifier: str, host: HostPlan) -> None:
+    def __init__(self, api: APIClient, identifier: str, host: HostPlan, beside: Beside) -> None:
         self._api = api
         self._id = identifier
         self._host = host
+        self._beside = beside
 
     @_told()
     def put(self, archive: bytes | Iterable[bytes]) -> None:
@@ -257,6 +252,11 @@ class _Container:
         # docker-py's get_archive leaves the response open when it is read no further, and the engine then waits.
         with _told(), self._archive(path) as response:
             yield from response.iter_content(1 << 20)
+
+    @contextmanager
+    def companion(self, program: Program) -> Iterator[Companion]:
+        with _told(), companion(self._api, program, self._beside) as beside:
+            yield beside
 
     def _archive(self, path: str) -> Response:
         try:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from local_mode import gpus
+from local_mode import gpus, lending
 from local_mode.gpus import GPUs
 from local_mode.inputs import choice
 from local_mode.inputs import source as sources
@@ -40,12 +40,14 @@ JOB_LABEL = "homeport.job"
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line decides about this run. `gpus` are ids; None leaves the choice to the plan."""
+    """What the command line decides about this run. `gpus` are ids; None leaves the choice to the plan. `credentials`:
+    there may be some, and nobody said that the job gets none."""
 
     gpus: tuple[str, ...] | None = None
     virtual_gpus: int | None = None
     live_code: bool = False
     strict: bool = False
+    credentials: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class RunPlan:
     delivery: Delivery | None
     compressed: bool
     max_run: int
+    credentials: str | None
     run_directory: Path
     place: Place
     ledger: tuple[LedgerEntry, ...]
@@ -118,7 +121,8 @@ def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options)
     faults += _machine_refusals(inputs.values(), machine)
     if faults:
         raise JobRefused(job.training_job_name, faults)
-    contents = host_contents(job, region=place.region)
+    credentials = lending.relative_uri(job, place.region) if options.credentials and place.credentials else None
+    contents = lending.offered(host_contents(job, region=place.region), credentials)
     shares = gpus.share(
         [host.instance_type for host in contents],
         machine.gpus,
@@ -161,6 +165,7 @@ def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options)
         delivery=delivered,
         compressed=not job.output_data_config or job.output_data_config.compression_type != "NONE",
         max_run=job.stopping_condition.limit_in_seconds,
+        credentials=credentials,
         run_directory=run_directory,
         place=place,
         ledger=entries,

@@ -12,8 +12,10 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TypeVar
 
+from local_mode.aws_identity import borrowed
 from local_mode.checkpoints import Syncing
 from local_mode.contents import connect
+from local_mode.credentials import Lender, Lending
 from local_mode.delivery import deliver
 from local_mode.engine import Engine, Host
 from local_mode.outputs import Artifacts, collect
@@ -139,6 +141,7 @@ def _start_hosts(run: _Run, ready: Prepared, engine: Engine, stack: ExitStack) -
     entered: list[AbstractContextManager[Host]] = []
     # Removed side by side too: eight containers one after another take seconds.
     stack.callback(lambda: _all_at_once(entered, lambda context: context.__exit__(None, None, None)))
+    lending = stack.enter_context(Lending(plan.credentials, Lender(lambda: borrowed(plan.place.region), run.says)))
     if not run.events.empty():
         raise Interrupted
     record.open(host.host for host in plan.hosts)
@@ -152,6 +155,7 @@ def _start_hosts(run: _Run, ready: Prepared, engine: Engine, stack: ExitStack) -
         for found in ready.restored:
             made.put(found.archive())
         made.start()
+        lending.serve(made)
         run.has_started()
         run.follow(host.host, made)
         return made
