@@ -63,6 +63,8 @@ class AttachedCompanion:
 
     def tell(self, line: bytes) -> None:
         """Say a line to it; nobody hears it where it has ended."""
+        if self._stream is None:
+            return
         with suppress(OSError):
             _socket(self._stream).sendall(line + b"\n")
 
