@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ContextDecorator, contextmanager, suppress
 from pathlib import Path
@@ -33,6 +34,7 @@ from training_job.errors import ImageCannotTrain, ImageNotFound, MachineCannot, 
 OWNER_LABEL = "homeport.owner"
 _READ_SIZE = 1 << 16
 _TAIL = 100
+_REFUSAL = re.compile(r"unauthorized|authoriz|authentication|denied|basic auth|forbidden", re.IGNORECASE)
 _STACK_BYTES = 64 << 20
 
 
@@ -91,11 +93,20 @@ class DockerEngine:
         except docker.errors.ImageNotFound:
             if reference.startswith("homeport/"):
                 raise ImageNotFound(reference, "it has not been built") from None
+        self._pull(reference)
+        return self._here(reference)
+
+    def _pull(self, reference: str) -> None:
+        """As the engine's own CLI does, signed in by the docker config and its credential helpers."""
         try:
-            self._api.pull(reference)
-            return self._here(reference)
+            for step in self._api.pull(reference, stream=True, decode=True):
+                if "error" in step:
+                    raise _cannot_pull(reference, step["error"])
         except docker.errors.APIError as error:
-            raise ImageNotFound(reference, f"it cannot be pulled ({error.explanation or error})") from None
+            raise _cannot_pull(reference, str(error.explanation or error)) from None
+        except docker.errors.DockerException as error:
+            # Only a credential helper fails so: the docker config names one that is not there, or does not work.
+            raise ImageNotFound(reference, f"the docker config's credential helper fails: {error}") from None
 
     @contextmanager
     def network(self, plan: RunPlan, owner: str) -> Iterator[None]:
@@ -278,6 +289,17 @@ class _Container:
 
 def _labels(plan: RunPlan, owner: str) -> dict[str, str]:
     return {JOB_LABEL: plan.name, OWNER_LABEL: owner}
+
+
+def _cannot_pull(reference: str, why: str) -> ImageNotFound:
+    """Registries say that an image is not there also to those who may not see it."""
+    registry = reference.partition("/")[0] if "/" in reference else ""
+    sign_in = f"docker login {registry}".strip()
+    if ".dkr.ecr." in registry:
+        region = registry.split(".")[3]
+        sign_in = f"aws ecr get-login-password --region {region} | docker login -u AWS --password-stdin {registry}"
+    hint = f". Sign in, if it is private: {sign_in}" if _REFUSAL.search(why) else ""
+    return ImageNotFound(reference, f"it cannot be pulled ({why.strip()}){hint}")
 
 
 def _cannot_start(host: HostPlan, error: docker.errors.APIError) -> Exception:
