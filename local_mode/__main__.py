@@ -140,6 +140,7 @@ def _job_arguments(command: argparse.ArgumentParser) -> None:
         help="take the hosts away after so much training, as a spot interruption does, and start anew; again after the "
         "restart with a second one, or with a list: 60,30",
     )
+    command.add_argument("--no-credentials", action="store_true", help="lend the job none of your AWS credentials")
     command.add_argument("--runs", metavar="DIRECTORY", help="where run folders go (default: runs)")
 
 

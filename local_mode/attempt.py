@@ -14,8 +14,10 @@ from queue import Empty, SimpleQueue
 from time import monotonic, time
 from typing import TypeVar
 
+from local_mode.aws_identity import borrowed
 from local_mode.checkpoints import Moment, Syncing
 from local_mode.course import Course, Interruption
+from local_mode.credentials import Lender, Lending
 from local_mode.engine import Engine, Host
 from local_mode.outputs import Artifacts, collect
 from local_mode.plan import HostPlan
@@ -129,6 +131,8 @@ class _Attempt:
         entered: list[AbstractContextManager[Host]] = []
         # Removed side by side too: eight containers one after another take seconds.
         stack.callback(lambda: _all_at_once(entered, lambda context: context.__exit__(None, None, None)))
+        lender = Lender(lambda: borrowed(plan.place.region), self._course.says)
+        lending = stack.enter_context(Lending(plan.credentials, lender))
         if self._is_stopped():
             raise Interrupted
         if self._again:
@@ -143,6 +147,7 @@ class _Attempt:
             for found in ready.restored:
                 made.put(found.archive())
             made.start()
+            lending.serve(made)
             self._course.has_started()
             self._follow(host.host, made)
             return made

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from local_mode.attempt import Events
+from local_mode.aws_identity import may_be_here
 from local_mode.console import Console, doctor_text, plan_text
 from local_mode.detaching import Detached
 from local_mode.docker_engine import DockerEngine
@@ -159,6 +160,7 @@ def _options(asked: argparse.Namespace) -> Options:
         strict=asked.strict,
         limit_resources=asked.limit_resources,
         interrupt_after=tuple(_seconds(text) for given in asked.interrupt_after for text in given.split(",")),
+        credentials=not asked.no_credentials and may_be_here(os.environ, Path.home()),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ContextDecorator, contextmanager, suppress
 from pathlib import Path
@@ -22,7 +23,8 @@ from requests.exceptions import HTTPError as BadAnswer
 from requests.exceptions import RequestException
 from urllib3.exceptions import HTTPError
 
-from local_mode.engine import Ended, Host, Image, NoSuchDirectory, Usage
+from local_mode.docker_companion import Beside, companion, remove
+from local_mode.engine import Companion, Ended, Host, Image, NoSuchDirectory, Program, Usage
 from local_mode.engine_address import find_engine
 from local_mode.engine_log import Entry, entries, lines, unseen
 from local_mode.machine import Machine, find_gpus
@@ -38,6 +40,7 @@ _LOWER = (
     "This engine may not raise limits so far. Give lower ones in homeport.toml, [local.container]: "
     "ulimits = { memlock = 8388608, stack = 8388608 }"
 )
+_REFUSAL = re.compile(r"unauthorized|authoriz|authentication|denied|basic auth|forbidden", re.IGNORECASE)
 
 
 class _told(ContextDecorator):  # noqa: N801 - reads as a word where it is used
@@ -95,11 +98,20 @@ class DockerEngine:
         except docker.errors.ImageNotFound:
             if reference.startswith("homeport/"):
                 raise ImageNotFound(reference, "it has not been built") from None
+        self._pull(reference)
+        return self._here(reference)
+
+    def _pull(self, reference: str) -> None:
+        """As the engine's own CLI does, signed in by the docker config and its credential helpers."""
         try:
-            self._api.pull(reference)
-            return self._here(reference)
+            for step in self._api.pull(reference, stream=True, decode=True):
+                if "error" in step:
+                    raise _cannot_pull(reference, step["error"])
         except docker.errors.APIError as error:
-            raise ImageNotFound(reference, f"it cannot be pulled ({error.explanation or error})") from None
+            raise _cannot_pull(reference, str(error.explanation or error)) from None
+        except docker.errors.DockerException as error:
+            # Only a credential helper fails so: the docker config names one that is not there, or does not work.
+            raise ImageNotFound(reference, f"the docker config's credential helper fails: {error}") from None
 
     @contextmanager
     def network(self, plan: RunPlan, owner: str) -> Iterator[None]:
@@ -123,10 +135,12 @@ class DockerEngine:
             except docker.errors.APIError as error:
                 raise _cannot_start(host, error) from None
         try:
-            yield _Container(self._api, made["Id"], host)
+            labels = _labels(plan, owner) | {"homeport.beside": host.host}
+            beside = Beside(made["Id"], host.image, f"{plan.network}-{host.host}", labels)
+            yield _Container(self._api, made["Id"], host, beside)
         finally:
             with _told():
-                self._remove_container(made["Id"])
+                remove(self._api, made["Id"])
 
     @_told()
     def owners(self) -> dict[str, str]:
@@ -139,7 +153,7 @@ class DockerEngine:
         for job in jobs:
             chosen = {"label": f"{JOB_LABEL}={job}"}
             for container in self._api.containers(all=True, filters=chosen):
-                self._remove_container(container["Id"])
+                remove(self._api, container["Id"])
             for network in self._api.networks(filters=chosen):
                 with suppress(docker.errors.NotFound):
                     self._api.remove_network(network["Id"])
@@ -158,15 +172,6 @@ class DockerEngine:
             *(self._api.volumes(filters=chosen)["Volumes"] or ()),
         ):
             yield thing["Labels"]
-
-    def _remove_container(self, identifier: str) -> None:
-        try:
-            self._api.remove_container(identifier, v=True, force=True)
-        except docker.errors.NotFound:
-            pass
-        except docker.errors.APIError as error:
-            if error.status_code != 409:  # 409: its removal is under way already
-                raise
 
     def _to_docker(self, plan: RunPlan, host: HostPlan, owner: str) -> dict[str, Any]:
         """A host in the engine's words, which are spoken nowhere else."""
@@ -224,10 +229,11 @@ def _resources(plan: RunPlan, host: HostPlan) -> dict[str, Any]:
 class _Container:
     """One container, by its id."""
 
-    def __init__(self, api: APIClient, identifier: str, host: HostPlan) -> None:
+    def __init__(self, api: APIClient, identifier: str, host: HostPlan, beside: Beside) -> None:
         self._api = api
         self._id = identifier
         self._host = host
+        self._beside = beside
 
     @_told()
     def put(self, archive: bytes | Iterable[bytes]) -> None:
@@ -302,6 +308,11 @@ class _Container:
         with _told(), self._archive(path) as response:
             yield from response.iter_content(1 << 20)
 
+    @contextmanager
+    def companion(self, program: Program) -> Iterator[Companion]:
+        with _told(), companion(self._api, program, self._beside) as beside:
+            yield beside
+
     def _archive(self, path: str) -> Response:
         try:
             return self._stream("archive", {"path": path})
@@ -322,6 +333,17 @@ class _Container:
 
 def _labels(plan: RunPlan, owner: str) -> dict[str, str]:
     return {JOB_LABEL: plan.name, OWNER_LABEL: owner}
+
+
+def _cannot_pull(reference: str, why: str) -> ImageNotFound:
+    """Registries say that an image is not there also to those who may not see it."""
+    registry = reference.partition("/")[0] if "/" in reference else ""
+    sign_in = f"docker login {registry}".strip()
+    if ".dkr.ecr." in registry:
+        region = registry.split(".")[3]
+        sign_in = f"aws ecr get-login-password --region {region} | docker login -u AWS --password-stdin {registry}"
+    hint = f". Sign in, if it is private: {sign_in}" if _REFUSAL.search(why) else ""
+    return ImageNotFound(reference, f"it cannot be pulled ({why.strip()}){hint}")
 
 
 def _cannot_start(host: HostPlan, error: docker.errors.APIError) -> Exception:

@@ -38,11 +38,34 @@ class Usage:
     sent: int
 
 
+@dataclass(frozen=True)
+class Program:
+    """A Python program for 3.6 and later that needs nothing but its own library, by a name for people."""
+
+    name: str
+    text: str
+    arguments: tuple[str, ...]
+
+
 class NoSuchDirectory(MachineCannot):
     """A host has no directory of this path."""
 
     def __init__(self, path: str) -> None:
         super().__init__(f"{path}: the container has no such directory")
+
+
+class Companion(Protocol):
+    """A program that runs beside a host: in its network, and in nothing else of it."""
+
+    def lines(self) -> Iterator[bytes]:
+        """What it says, without the line ends, until it is ended. Raises MachineCannot if it ends by itself; where the
+        host has ended before it came there is no line."""
+
+    def tell(self, line: bytes) -> None:
+        """Say a line to it."""
+
+    def end(self) -> None:
+        """End it, from any thread; `lines` ends too."""
 
 
 class Host(Protocol):
@@ -72,6 +95,9 @@ class Host(Protocol):
         Raises NoSuchDirectory at the first piece. To be closed: an engine may hold the container while it is read,
         and a signal to it, or the news of its end, then waits.
         """
+
+    def companion(self, program: Program) -> AbstractContextManager[Companion]:
+        """A program beside it, gone on exit, and with the harness if that is killed. Raises MachineCannot."""
 
 
 class Engine(Protocol):

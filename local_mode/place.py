@@ -94,6 +94,7 @@ class _Local(_Table):
     runs: str = "runs"
     code: str = "entrypoints"
     container: ContainerOptions = Field(default_factory=ContainerOptions)
+    credentials: bool = True
     s3: _S3 = Field(default_factory=_S3)
     cache: _Cache = Field(default_factory=_Cache)
     file_systems: dict[str, FileSystem] = Field(default_factory=dict)
@@ -124,6 +125,8 @@ class Place:
     buckets: Mapping[str, Bucket] = field(default_factory=dict)
     endpoint: str | None = None
     container: ContainerOptions = field(default_factory=ContainerOptions)
+    credentials: bool = True
+    """Whether jobs may be lent the AWS credentials of whoever runs them."""
     cache: Path = Path(DEFAULT_CACHE)
     cache_bytes: int = int(DEFAULT_CACHE_GIGABYTES * 1e9)
 
@@ -160,6 +163,7 @@ def read_place(start: Path, environ: Mapping[str, str], runs: Path | None = None
         file_systems=content.local.file_systems,
         buckets=content.local.buckets,
         endpoint=_endpoint(environ) or content.local.s3.endpoint,
+        credentials=content.local.credentials,
         cache=_cache(start, root, content.local.cache.path, environ, source),
         cache_bytes=int(content.local.cache.gigabytes * 1e9),
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from local_mode import gpus
+from local_mode import gpus, lending
 from local_mode.container_options import ContainerOptions
 from local_mode.gpus import GPUs
 from local_mode.inputs import choice
@@ -44,7 +44,7 @@ JOB_LABEL = "homeport.job"
 @dataclass(frozen=True)
 class Options:
     """What the command line decides about this run. `gpus` are ids, None leaves the choice to the plan; times are
-    seconds."""
+    seconds. `credentials`: there may be some, and nobody said that the job gets none."""
 
     gpus: tuple[str, ...] | None = None
     virtual_gpus: int | None = None
@@ -52,6 +52,7 @@ class Options:
     strict: bool = False
     limit_resources: bool = False
     interrupt_after: tuple[float, ...] = ()
+    credentials: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ class RunPlan:
     delivery: Delivery | None
     compressed: bool
     limits: Limits
+    credentials: str | None
     run_directory: Path
     place: Place
     ledger: tuple[LedgerEntry, ...]
@@ -125,7 +127,8 @@ def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options)
     faults += machine_refusals(inputs.values(), machine)
     if faults:
         raise JobRefused(job.training_job_name, faults)
-    contents = host_contents(job, region=place.region)
+    credentials = lending.relative_uri(job, place.region) if options.credentials and place.credentials else None
+    contents = lending.offered(host_contents(job, region=place.region), credentials)
     shares = gpus.share(
         [host.instance_type for host in contents],
         machine.gpus,
@@ -170,6 +173,7 @@ def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options)
         compressed=not job.output_data_config or job.output_data_config.compression_type != "NONE",
         container=place.container,
         limits=limits(job, options.interrupt_after),
+        credentials=credentials,
         run_directory=run_directory,
         place=place,
         ledger=entries,

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from queue import SimpleQueue
 from typing import Any
 
-from local_mode.engine import Ended, Image, NoSuchDirectory
+from local_mode.engine import Ended, Image, NoSuchDirectory, Program
 from local_mode.machine import Machine
 from local_mode.place import Bucket, FileSystem, Place
 from local_mode.plan import VOLUMES, HostPlan, Options, RunPlan, plan_run
@@ -93,6 +94,9 @@ class Script:
     """The signals that end it; without any it ends by itself."""
     waits_for: threading.Event | None = None
     tells: threading.Event | None = None
+    asks: int = 0
+    """How often what stands beside it asks."""
+    refuses_a_companion: Exception | None = None
 
     @classmethod
     def by_environment(cls, host: HostPlan) -> "Script":
@@ -117,6 +121,28 @@ def _lines(text: str) -> list[bytes]:
     return [line + b"\n" for line in whole] + [rest] * bool(rest)
 
 
+class FakeCompanion:
+    """A program that asks, hears, and waits for its end."""
+
+    def __init__(self, program: Program, asks: int) -> None:
+        self.program = program
+        self.heard: SimpleQueue[bytes] = SimpleQueue()
+        self._asks = asks
+        self._ended = threading.Event()
+
+    def lines(self) -> Iterator[bytes]:
+        yield b"ready"
+        for _ in range(self._asks):
+            yield b"ask"
+        assert self._ended.wait(_PATIENCE)
+
+    def tell(self, line: bytes) -> None:
+        self.heard.put(line)
+
+    def end(self) -> None:
+        self._ended.set()
+
+
 class FakeHost:
     """A container that is a few values and a thread's patience."""
 
@@ -136,6 +162,7 @@ class FakeHost:
         """The bytes after which the next streams end, one each."""
         self.fetched: Callable[[str], None] = lambda _: None
         """Called when a directory is streamed, before its files are looked at."""
+        self.companions: SimpleQueue[FakeCompanion] = SimpleQueue()
 
     @property
     def name(self) -> str:
@@ -210,6 +237,18 @@ class FakeHost:
                 archive.addfile(oddity)
         whole = stream.getvalue()
         yield whole[: self.breaks_after.pop(0)] if self.breaks_after else whole
+
+    @contextmanager
+    def companion(self, program: Program) -> Iterator[FakeCompanion]:
+        if self._script.refuses_a_companion:
+            raise self._script.refuses_a_companion
+        self._engine.note(f"+beside {self.name}")
+        made = FakeCompanion(program, self._script.asks)
+        self.companions.put(made)
+        try:
+            yield made
+        finally:
+            self._engine.note(f"-beside {self.name}")
 
     def _end(self, code: int) -> None:
         self._result = Ended(code, self._script.out_of_memory)

@@ -15,12 +15,13 @@ import pytest
 from docker import APIClient
 from requests import Response
 
+from local_mode import docker_companion
 from local_mode.docker_engine import DockerEngine
-from local_mode.engine import Ended, Engine, Host, NoSuchDirectory
+from local_mode.engine import Ended, Engine, Host, NoSuchDirectory, Program
 from local_mode.plan import RunPlan
 from local_mode.staging import host_archive
 from tests.fakes import FakeEngine, Script, a_job, a_plan
-from training_job.errors import ImageCannotTrain, ImageNotFound
+from training_job.errors import ImageCannotTrain, ImageNotFound, MachineCannot
 
 OWNER = "nobody:/no/lock"
 Plan = Callable[..., RunPlan]
@@ -335,6 +336,93 @@ def test_what_a_killed_harness_left_can_be_removed_by_its_jobs_name(plan: Plan, 
         assert other.name in engine.owners()
         # What is gone already is no error to whoever still holds it.
         abandoned.close()
+
+
+_ECHO = """
+import os, sys
+print(sys.argv[1], os.getpid(), flush=True)
+for line in sys.stdin:
+    print(line.strip().upper(), flush=True)
+"""
+
+
+needs_containers = pytest.mark.parametrize("engine", ["docker"], indirect=True)
+
+
+@pytest.fixture
+def running(plan: Plan, made: Made) -> Host:
+    """A host that runs until it is killed."""
+    (host,) = made(plan(HANG="until SIGKILL")).values()
+    host.start()
+    return host
+
+
+@needs_containers
+def test_a_companion_says_hears_and_ends(running: Host) -> None:
+    with running.companion(Program("echo", _ECHO, ("hello",))) as companion:
+        lines = companion.lines()
+        said = next(lines)
+        companion.tell(b"a secret")
+        heard = next(lines)
+        threading.Thread(target=companion.end).start()
+        rest = list(lines)
+
+    # Process 1: it shares the host's network and sees none of its processes.
+    assert (said, heard, rest) == (b"hello 1", b"A SECRET", [])
+
+
+@needs_containers
+def test_what_a_companion_is_told_is_in_no_log_and_nothing_of_it_stays(
+    plan: Plan, made: Made, docker_api: APIClient
+) -> None:
+    asked = plan(HANG="until SIGKILL")
+    (host,) = made(asked).values()
+    host.start()
+
+    with host.companion(Program("echo", _ECHO, ("hello",))) as companion:
+        lines = companion.lines()
+        next(lines)
+        companion.tell(b"a secret")
+        next(lines)
+        (found,) = docker_api.containers(filters={"label": ["homeport.beside", f"homeport.job={asked.name}"]})
+        inspected = docker_api.inspect_container(found["Id"])
+
+    assert inspected["HostConfig"]["LogConfig"]["Type"] == "none"
+    assert inspected["HostConfig"]["CapAdd"] == ["NET_ADMIN", "NET_BIND_SERVICE"]
+    assert inspected["Mounts"] == []
+    assert "a secret" not in json.dumps(inspected)
+    assert docker_api.containers(all=True, filters={"id": found["Id"]}) == []
+
+
+@needs_containers
+def test_a_companion_that_ends_by_itself_says_why(running: Host) -> None:
+    with (
+        pytest.raises(MachineCannot, match="ended: RuntimeError: no such address"),
+        running.companion(Program("fails", "raise RuntimeError('no such address')", ())) as companion,
+    ):
+        list(companion.lines())
+
+
+@needs_containers
+def test_beside_a_host_that_has_ended_nothing_is_said(plan: Plan, made: Made) -> None:
+    (host,) = made(plan()).values()
+    host.start()
+    host.wait()
+
+    with host.companion(Program("echo", _ECHO, ("hello",))) as companion:
+        companion.tell(b"nobody hears")
+        assert list(companion.lines()) == []
+
+
+@needs_containers
+def test_where_no_image_has_a_python_it_is_said(running: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docker_companion, "_images", lambda _api, own: [own])
+
+    with (
+        pytest.raises(MachineCannot, match=r"no image here has one \(looked in homeport-test/contract:1\)"),
+        running.companion(Program("echo", _ECHO, ("hello",))),
+    ):
+        pass
 
 
 def test_removing_what_is_not_there_does_nothing(engine: Engine) -> None:
