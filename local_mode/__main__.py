@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:
     """What carries out a command: nothing that trains is loaded for those about jobs that are there."""
-    if name in ("list", "describe", "logs", "stop", "prune"):
+    if name in ("list", "describe", "logs", "report", "stop", "prune"):
         from local_mode import job_commands  # noqa: PLC0415
 
         return job_commands.run
@@ -97,9 +97,10 @@ def _job_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     logs = commands.add_parser("logs", help="print the logs of a job's hosts")
     logs.add_argument("--follow", action="store_true", help="go on until the job has ended")
     logs.add_argument("--host", metavar="algo-N", help="this host's alone, byte for byte")
+    report = commands.add_parser("report", help="write a page about a job: its life, metrics, what it used, logs")
     stop = commands.add_parser("stop", help="stop a job, as StopTrainingJob does")
     stop.add_argument("--wait", action="store_true", help="return once it has ended")
-    for command in (described, logs, stop):
+    for command in (described, logs, report, stop):
         command.add_argument(
             "name", metavar="NAME", help="a job's name, or as much of it as no other job's begins with"
         )

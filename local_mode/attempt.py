@@ -25,6 +25,7 @@ from local_mode.preparation import Needs, Prepared, prepared
 from local_mode.staging import host_archive
 from local_mode.supervision import Event, HostEnded, Signal, StopAsked, Supervision, TimePassed
 from local_mode.takeaway import take_away
+from local_mode.usage import Sampled, sampling
 from training_job.errors import EngineFailed, HomeportError, Interrupted
 from training_job.lifecycle import Cause, Exit, first_failure
 
@@ -94,6 +95,7 @@ class _Attempt:
         ready = self._prepare(stack)
         hosts = self._start_hosts(ready, stack)
         syncing = self._keep_in_step(ready, hosts, stack)
+        stack.enter_context(self._sampling(hosts))
         started = monotonic()
         try:
             supervision = self._supervise(hosts, syncing, started)
@@ -169,6 +171,13 @@ class _Attempt:
             restored=ready.restored,
         )
         return stack.enter_context(syncing)
+
+    def _sampling(self, hosts: Mapping[str, Host]) -> AbstractContextManager[None]:
+        """What the hosts use, written down from now on."""
+        sampled = {
+            host.host: Sampled(hosts[host.host], host.resources.memory, host.gpus.ids) for host in self._plan.hosts
+        }
+        return sampling(sampled, self._course.record.usage)
 
     def _supervise(self, hosts: Mapping[str, Host], syncing: Syncing | None, started: float) -> Supervision:
         """Do as supervision says until no host runs."""

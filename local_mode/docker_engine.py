@@ -211,10 +211,11 @@ def _resources(plan: RunPlan, host: HostPlan) -> dict[str, Any]:
     ulimits = dict(_RAISED) if plan.raised_limits else {}
     ulimits |= {name: (limit.soft, limit.hard) for name, limit in asked.ulimits.items()}
     chosen = asked.model_dump(exclude_none=True, exclude={"ulimits", "cpus", "ipc", "pid"})
-    cpus = asked.cpus or host.resources.cpus
-    memory = asked.mem_limit or host.resources.memory
+    has = host.resources
+    cpus = asked.cpus or (has.cpus if has.held else None)
+    memory = asked.mem_limit or (has.memory if has.held else None)
     return {
-        "shm_size": host.resources.shared_memory,
+        "shm_size": has.shared_memory,
         **{name: value for name, value in chosen.items() if value not in ([], {})},
         "ulimits": [docker.types.Ulimit(name=name, soft=soft, hard=hard) for name, (soft, hard) in ulimits.items()],
         "ipc_mode": asked.ipc,

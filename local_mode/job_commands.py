@@ -16,6 +16,7 @@ from local_mode.job_record import JobRecord, chosen_name
 from local_mode.job_store import JobStore, state_directory
 from local_mode.job_text import describe_text, line_text, list_answer, list_text
 from local_mode.log_files import log_lines
+from local_mode.part_files import written
 from local_mode.pruning import age, prunable, remove_folder, size_of
 from local_mode.reconciling import reconcile, remove_owned
 from training_job.errors import Fault, JobRefused, MachineCannot
@@ -69,6 +70,20 @@ def _logs(asked: argparse.Namespace, store: JobStore) -> int:
     return 0
 
 
+def _report(asked: argparse.Namespace, store: JobStore) -> int:
+    # Loads what makes pages, which the other commands need not wait for.
+    from local_mode.report import report  # noqa: PLC0415
+
+    job = _chosen(store, asked.name)
+    if not job.directory.is_dir():
+        raise MachineCannot(f"{job.directory}: the folder of {job.name} is gone, and all that a report tells with it")
+    page = job.directory / "report.html"
+    with written(page) as part:
+        part.write(report(job.directory, job.answer).encode())
+    print(page)
+    return 0
+
+
 def _stop(asked: argparse.Namespace, store: JobStore) -> int:
     job = _chosen(store, asked.name)
     if not job.running:
@@ -116,6 +131,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, JobStore], int]] = {
     "list": _list,
     "describe": _describe,
     "logs": _logs,
+    "report": _report,
     "stop": _stop,
     "prune": _prune,
 }

@@ -45,6 +45,7 @@ class RunRecord:
         self._row: JobRecord | None = None
         self._logs: dict[str, FileIO] = {}
         self._metrics: FileIO | None = None
+        self._usage: FileIO | None = None
 
     @property
     def owner(self) -> str:
@@ -91,6 +92,12 @@ class RunRecord:
         }
         if self._metrics:
             self._append(self._metrics, f"{json.dumps(value)}\n".encode())
+
+    def usage(self, point: Mapping[str, Any]) -> None:
+        """Keep what a host used. Raises DiskFull."""
+        if self._usage is None:
+            self._usage = (self.directory / "usage.jsonl").open("ab", buffering=0)
+        self._append(self._usage, f"{json.dumps(point)}\n".encode())
 
     def entered(self, transitions: Sequence[Transition]) -> HomeportError | None:
         """Tell the store where the job is now. What hinders that is returned: it must not end a job that runs."""
@@ -152,10 +159,9 @@ class RunRecord:
 
     def close(self) -> None:
         """Close every file that is open."""
-        for log in self._logs.values():
-            log.close()
-        if self._metrics:
-            self._metrics.close()
+        for file in (*self._logs.values(), self._metrics, self._usage):
+            if file:
+                file.close()
 
     def _append(self, file: FileIO, line: bytes) -> None:
         rest = memoryview(line)

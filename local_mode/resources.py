@@ -1,4 +1,4 @@
-"""How much of this machine a host may use: as much as its instance type has, where that is asked for. Pure."""
+"""How much of this machine a host has: as much as its instance type, as far as this machine goes. Pure."""
 
 from __future__ import annotations
 
@@ -12,28 +12,27 @@ _GIB = 1 << 30
 
 @dataclass(frozen=True)
 class Resources:
-    """What one container may use, in bytes and cores; None where nothing is held back."""
+    """What one host has, in cores and bytes. Only where it is `held` does the engine keep it to that."""
 
-    shared_memory: int
-    memory: int | None = None
-    cpus: int | None = None
+    cpus: int
+    memory: int
+    held: bool = False
+
+    @property
+    def shared_memory(self) -> int:
+        """Half, which is Linux's own rule for a tmpfs. How large it is in SageMaker is not documented."""
+        return self.memory // 2
 
 
 def resources(type_name: str, machine: Machine, *, held: bool) -> Resources:
-    """What a host may use; `held` to its instance type's cores and memory, as far as this machine has them.
-
-    /dev/shm is half of the memory, Linux's own rule for a tmpfs: its size in SageMaker is not documented.
-    """
+    """What a host of this instance type has here."""
     kind = instance_type(type_name)
-    memory = min(int(kind.memory_gib * _GIB), machine.memory)
-    return Resources(memory // 2, memory, min(kind.vcpus, machine.cores)) if held else Resources(memory // 2)
+    return Resources(min(kind.vcpus, machine.cores), min(int(kind.memory_gib * _GIB), machine.memory), held)
 
 
 def told(type_name: str, machine: Machine) -> str:
     """What a held host has, in words."""
-    found = resources(type_name, machine, held=True)
-    assert found.memory is not None
-    kind = instance_type(type_name)
-    less = kind.vcpus > machine.cores or kind.memory_gib * _GIB > machine.memory
+    kind, found = instance_type(type_name), resources(type_name, machine, held=True)
+    less = kind.vcpus > found.cpus or kind.memory_gib * _GIB > found.memory
     why = f", all this machine has: the type has {kind.vcpus} vCPUs, {kind.memory_gib:g} GiB" if less else ""
     return f"held to {found.cpus} vCPUs and {found.memory / _GIB:.1f} GiB{why}"

@@ -37,15 +37,21 @@ class Sampled:
 
 @contextmanager
 def sampling(hosts: Mapping[str, Sampled], keep: Callable[[Point], None], interval: float = INTERVAL) -> Iterator[None]:
-    """Sample the hosts, by name, while the context is open. `keep` is called from a thread."""
-    ended = threading.Event()
-    sampler = threading.Thread(target=_sample, args=(hosts, keep, ended, interval), name="usage", daemon=True)
-    sampler.start()
+    """Sample the hosts, by name, while the context is open. `keep` is called from a thread, and not after that."""
+    ended, turn = threading.Event(), threading.Lock()
+
+    def kept(found: Point) -> None:
+        with turn:
+            if not ended.is_set():
+                keep(found)
+
+    threading.Thread(target=_sample, args=(hosts, kept, ended, interval), name="usage", daemon=True).start()
     try:
         yield
     finally:
-        ended.set()
-        sampler.join()
+        # Not waited for: an engine takes its time to answer, and nobody hears it any more.
+        with turn:
+            ended.set()
 
 
 def point(host: str, now: Usage, before: Usage, seconds: float, memory: int) -> Point:

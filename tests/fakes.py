@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from queue import SimpleQueue
 from typing import Any
 
-from local_mode.engine import Ended, Image, NoSuchDirectory, Program
+from local_mode.engine import Ended, Image, NoSuchDirectory, Program, Usage
 from local_mode.machine import Machine
 from local_mode.place import Bucket, FileSystem, Place
 from local_mode.plan import VOLUMES, HostPlan, Options, RunPlan, plan_run
@@ -216,6 +216,9 @@ class FakeHost:
     def remove(self, path: str) -> None:
         """A program of the host removes a file."""
         del self.files[path]
+
+    def usage(self) -> Usage | None:
+        return None
 
     def fetch(self, path: str) -> Generator[bytes, None, None]:
         self.fetched(path)

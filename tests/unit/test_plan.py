@@ -155,16 +155,16 @@ def test_shared_memory_is_half_of_the_types_as_far_as_it_is_here(
 ) -> None:
     (host,) = a_plan(tmp_path, a_job(instance_type=instance_type)).hosts
 
-    assert host.resources == Resources(shared_memory=gibibytes << 30)
+    assert host.resources.shared_memory == gibibytes << 30
 
 
 @pytest.mark.parametrize(
     ("instance_type", "found", "note"),
     [
-        ("ml.t3.medium", Resources(2 << 30, 4 << 30, 2), "held to 2 vCPUs and 4.0 GiB"),
+        ("ml.t3.medium", Resources(2, 4 << 30, held=True), "held to 2 vCPUs and 4.0 GiB"),
         (
             "ml.m5.12xlarge",
-            Resources(4 << 30, 8 << 30, 4),
+            Resources(4, 8 << 30, held=True),
             "held to 4 vCPUs and 8.0 GiB, all this machine has: the type has 48 vCPUs, 192 GiB",
         ),
     ],
