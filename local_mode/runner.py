@@ -13,19 +13,18 @@ from time import monotonic
 from typing import TypeVar
 
 from local_mode.checkpoints import Syncing
-from local_mode.contents import connect
-from local_mode.delivery import deliver
 from local_mode.engine import Engine, Host
-from local_mode.outputs import Artifacts, collect
+from local_mode.outputs import Artifacts
 from local_mode.plan import HostPlan, RunPlan
 from local_mode.preflight import check
 from local_mode.preparation import Needs, Prepared, prepared
 from local_mode.records import RunRecord, dead, run_record
 from local_mode.staging import host_archive
 from local_mode.supervision import Event, HostEnded, Signal, Supervision, TimePassed
+from local_mode.taking_away import TakenAway, take_away
 from local_mode.watcher import Watcher
-from training_job.errors import HomeportError, Interrupted
-from training_job.lifecycle import Exit, Outcome, Transition, conclude, describe
+from training_job.errors import Interrupted
+from training_job.lifecycle import Outcome, Transition, conclude, describe
 from training_job.metrics import MetricPoint, Metrics
 
 T = TypeVar("T")
@@ -110,15 +109,15 @@ def run_plan(plan: RunPlan, engine: Engine, watcher: Watcher, events: Events) ->
                 supervision = _supervise(run, hosts, syncing)
                 if supervision.cause == "exited":
                     run.enter("Uploading")
-                artifacts = collect(hosts, record.directory / "output", plan.compressed)
-                problem = _take_away(run, syncing, artifacts)
+                taken = take_away(plan, hosts, syncing, run.says)
                 _tell_unread(run, ready)
         finally:
             # An interruption between the engine's making a thing and our hearing of it leaves nothing either.
             engine.remove([plan.name])
-        result = _finish(run, supervision.exits, supervision, artifacts, began)
-        if problem:
-            raise problem
+        result = _finish(run, supervision, taken, began)
+        if taken.problem:
+            run.says(f"the job itself: {result.outcome.secondary_status}")
+            raise taken.problem
         return result
 
 
@@ -223,42 +222,14 @@ def _keep(run: _Run, name: str, line: bytes) -> None:
         run.record.metric(point)
 
 
-def _take_away(run: _Run, syncing: Syncing | None, artifacts: Artifacts) -> HomeportError | None:
-    """The last of the kept directories and the artifacts to where they go; what hindered it, once all was tried."""
-    steps = (lambda: _keep_last(run, syncing), lambda: _deliver(run, artifacts))
-    problems = [problem for step in steps if (problem := _tried(step))]
-    for other in problems[1:]:
-        run.says(str(other))
-    return problems[0] if problems else None
-
-
-def _tried(step: Callable[[], None]) -> HomeportError | None:
-    try:
-        step()
-    except HomeportError as error:
-        return error
-    return None
-
-
-def _keep_last(run: _Run, syncing: Syncing | None) -> None:
-    for path, count in (syncing.finish() if syncing else {}).items():
-        run.says(f"{path}: {count.uploaded:,} files kept, {count.size / 1e6:,.1f} MB, {count.deleted:,} deleted")
-
-
-def _deliver(run: _Run, artifacts: Artifacts) -> None:
-    where = run.plan.delivery
-    if where:
-        deliver(artifacts, connect(where.bucket), where.uri.key)
-        run.says(f"the artifacts are at {where.uri}/")
-
-
 def _tell_unread(run: _Run, ready: Prepared) -> None:
     for host, channel in ready.pipes.unread if ready.pipes else ():
         run.says(f"{host} never opened {channel}_0")
 
 
-def _finish(run: _Run, exits: list[Exit], supervision: Supervision, artifacts: Artifacts, began: float) -> RunResult:
-    outcome = conclude(exits, supervision.cause, artifacts.failures)
+def _finish(run: _Run, supervision: Supervision, taken: TakenAway, began: float) -> RunResult:
+    artifacts = taken.artifacts
+    outcome = conclude(supervision.exits, supervision.cause, artifacts.failures)
     run.transitions.append(Transition(outcome.secondary_status, _now()))
     description = describe(
         run.plan.job,
@@ -267,15 +238,11 @@ def _finish(run: _Run, exits: list[Exit], supervision: Supervision, artifacts: A
         outcome=outcome,
         end=_now(),
         metrics=list[MetricPoint](run.metrics.final.values()),
-        model_artifacts=_model_uri(run.plan, artifacts),
+        model_artifacts=taken.model,
     )
     run.record.describe(description)
     run.watcher.status(outcome.secondary_status)
     return RunResult(run.plan, outcome, artifacts, run.metrics, monotonic() - began, description)
-
-
-def _model_uri(plan: RunPlan, artifacts: Artifacts) -> str:
-    return f"{plan.delivery.uri}/{artifacts.model.name}" if plan.delivery else artifacts.model.as_uri()
 
 
 def _next(events: Events, deadline: float | None) -> Event | FollowerFailed:

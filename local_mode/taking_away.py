@@ -1,0 +1,64 @@
+"""What hosts that have ended left, taken to where the job wants it: kept directories, artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from local_mode.checkpoints import Syncing
+from local_mode.contents import connect
+from local_mode.delivery import deliver
+from local_mode.engine import Host
+from local_mode.outputs import Artifacts, collect
+from local_mode.plan import RunPlan
+from training_job.errors import HomeportError
+
+Says = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class TakenAway:
+    """The artifacts, the URI under which the model is to be had, and what hindered the rest."""
+
+    artifacts: Artifacts
+    model: str
+    problem: HomeportError | None
+
+
+def take_away(plan: RunPlan, hosts: Mapping[str, Host], syncing: Syncing | None, says: Says) -> TakenAway:
+    """The last of the kept directories, then the artifacts: each is tried, whatever became of the others.
+
+    Raises what hindered the artifacts from being collected at all: DiskFull, Escapes, MachineCannot.
+    """
+    unkept = _tried(lambda: _keep_last(syncing, says))
+    try:
+        artifacts = collect(hosts, plan.run_directory / "output", plan.compressed)
+    except HomeportError:
+        if unkept:
+            says(str(unkept))
+        raise
+    undelivered = _tried(lambda: _deliver(plan, artifacts, says))
+    if unkept and undelivered:
+        says(str(undelivered))
+    where = None if undelivered else plan.delivery
+    model = f"{where.uri}/{artifacts.model.name}" if where else artifacts.model.as_uri()
+    return TakenAway(artifacts, model, unkept or undelivered)
+
+
+def _tried(step: Callable[[], None]) -> HomeportError | None:
+    try:
+        step()
+    except HomeportError as error:
+        return error
+    return None
+
+
+def _keep_last(syncing: Syncing | None, says: Says) -> None:
+    for path, count in (syncing.finish() if syncing else {}).items():
+        says(f"{path}: {count.uploaded:,} files kept, {count.size / 1e6:,.1f} MB, {count.deleted:,} deleted")
+
+
+def _deliver(plan: RunPlan, artifacts: Artifacts, says: Says) -> None:
+    if where := plan.delivery:
+        deliver(artifacts, connect(where.bucket), where.uri.key)
+        says(f"the artifacts are at {where.uri}/")
