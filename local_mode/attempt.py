@@ -19,14 +19,13 @@ from local_mode.checkpoints import Moment, Syncing
 from local_mode.course import Course, Interruption
 from local_mode.credentials import Lender, Lending
 from local_mode.engine import Engine, Host
-from local_mode.outputs import Artifacts, collect
 from local_mode.plan import HostPlan
 from local_mode.preparation import Needs, Prepared, prepared
 from local_mode.staging import host_archive
 from local_mode.supervision import Event, HostEnded, Signal, StopAsked, Supervision, TimePassed
-from local_mode.takeaway import take_away
+from local_mode.taking_away import TakenAway, take_away
 from local_mode.usage import Sampled, sampling
-from training_job.errors import EngineFailed, HomeportError, Interrupted
+from training_job.errors import EngineFailed, Interrupted
 from training_job.lifecycle import Cause, Exit, first_failure
 
 T = TypeVar("T")
@@ -45,12 +44,11 @@ Events = SimpleQueue[Event | FollowerFailed]
 
 @dataclass(frozen=True)
 class Ended:
-    """How an attempt ended. Without artifacts, none were kept; `problem` is what hindered their delivery."""
+    """How an attempt ended, and what was taken away of it; nothing of one that is repeated or never ran."""
 
     cause: Cause
     exits: tuple[Exit, ...] = ()
-    artifacts: Artifacts | None = None
-    problem: HomeportError | None = None
+    taken: TakenAway | None = None
 
 
 def attempt(course: Course, engine: Engine, events: Events) -> Ended:
@@ -107,11 +105,10 @@ class _Attempt:
             return Ended(supervision.cause, exits)
         if supervision.cause == "exited":
             self._course.enter("Uploading")
-        artifacts = collect(hosts, self._course.record.directory / "output", self._plan.compressed)
-        problem = take_away(self._course, syncing, artifacts)
+        taken = take_away(self._course, hosts, syncing)
         for host, channel in ready.pipes.unread if ready.pipes else ():
             self._course.says(f"{host} never opened {channel}_0")
-        return Ended(self._stopped_meanwhile(supervision.cause, exits), exits, artifacts, problem)
+        return Ended(self._stopped_meanwhile(supervision.cause, exits), exits, taken)
 
     def _is_stopped(self) -> bool:
         return not self._events.empty() or monotonic() >= self._course.waits_until

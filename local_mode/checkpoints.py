@@ -19,7 +19,7 @@ from uuid import uuid4
 from local_mode.directory_stream import StreamBroken, members
 from local_mode.engine import Host, NoSuchDirectory
 from local_mode.mirror import Count, Mirror, Synced, copied
-from local_mode.object_store import ObjectStore
+from local_mode.object_store import ObjectStore, S3Object
 from local_mode.part_files import spool, written
 from local_mode.restoring import Restored
 from training_job.errors import HomeportError, MachineCannot
@@ -47,18 +47,23 @@ class NotKept(MachineCannot):
 
 
 def check_writable(store: ObjectStore, prefix: str, work: Path) -> None:
-    """Write and delete an object below the prefix. Raises CannotSync; `work` is a directory to write to."""
-    key = f"{prefix.rstrip('/')}/homeport-may-write-{uuid4().hex[:8]}".lstrip("/")
+    """Write and delete an object below the prefix, and what killed runs left of theirs.
+
+    Raises CannotSync; `work` is a directory to write to.
+    """
+    probes = f"{prefix.rstrip('/')}/homeport-may-write-".lstrip("/")
+    key = f"{probes}{uuid4().hex[:8]}"
+    left: list[S3Object] = []
     try:
         # Asked first, since writing to a bucket whose directory is not there would make it. Whoever may write need not
         # be one who may list.
         with suppress(MachineCannot):
-            store.listed(key)
+            left = store.listed(probes)
         with spool(work) as folder:
             probe = folder / "probe"
             probe.write_bytes(b"may be deleted")
             store.write(key, probe)
-        store.delete([key])
+        store.delete([key, *(found.key for found in left)])
     except (HomeportError, OSError) as error:
         raise CannotSync(store.uri(prefix), error) from None
 

@@ -136,9 +136,8 @@ class Console:
         for collision in artifacts.collisions:
             writers = f"was written by {', '.join(collision.hosts)}; {collision.hosts[0]}'s was kept"
             self._say(f"  {collision.archive}: {collision.path} {writers}")
-        size = artifacts.model.stat().st_size
         empty = "" if artifacts.model_files else ": empty, nothing was saved in /opt/ml/model"
-        self._say(f"  model  {_near(artifacts.model)} ({size / 1e6:.1f} MB{empty})")
+        self._say(f"  model  {_near(artifacts.model)} ({artifacts.model_size / 1e6:.1f} MB{empty})")
         if artifacts.output_files:
             self._say(f"  output {_near(artifacts.output)}")
 

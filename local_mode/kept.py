@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,11 @@ class KeptDirectory:
     def resumed(self) -> bool:
         """Whether it comes back after an interruption (developer guide, model-train-storage: checkpoints only)."""
         return self.field == "CheckpointConfig"
+
+    @property
+    def is_in_bucket(self) -> bool:
+        """Whether somebody said what the bucket is here; where not, the run's folder takes its place."""
+        return self.restored or bool(self.prefix)
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,9 @@ def _path(asked: str) -> str:
 
 def _intermediate(job: TrainingJob) -> S3Uri | None:
     value = (job.hyper_parameters or {}).get("sagemaker_s3_output", "")
-    try:
-        return S3Uri.parse(str(json.loads(value)))
-    except ValueError:
-        return None
+    # The toolkit takes what is no JSON as it stands.
+    with suppress(ValueError):
+        value = str(json.loads(value))
+    with suppress(ValueError):
+        return S3Uri.parse(value)
+    return None

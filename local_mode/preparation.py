@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path, PurePosixPath
 
 from local_mode import part_files, work
@@ -55,6 +56,7 @@ class Needs:
 
 def prepared(plan: RunPlan, needs: Needs) -> Prepared:
     """Everything that the plan's hosts find besides their own files; it lasts as long as the stack."""
+    _sweep(plan)
     if not (plan.channels or plan.linked or plan.kept or isinstance(plan.source, S3Uri)):
         return Prepared(staged=_with_source(plan, Staged(), plan.source))
     place = plan.place
@@ -73,6 +75,19 @@ def prepared(plan: RunPlan, needs: Needs) -> Prepared:
     _lay_pipes(plan, ready, stores, staging, needs)
     _restore(plan, ready, staging, needs.restart)
     return ready
+
+
+def _sweep(plan: RunPlan) -> None:
+    """Remove the parts that killed runs left where this one writes, under their own jobs' names too."""
+    places = [(kept.bucket, kept.prefix) for kept in plan.kept]
+    if plan.delivery:
+        places.append((plan.delivery.bucket, plan.delivery.uri.key))
+    for bucket, prefix in places:
+        parts = PurePosixPath(prefix).parts
+        if isinstance(bucket, Folder) and ".." not in parts:
+            named = "/".join("*" if part == plan.name else escape(part) for part in parts)
+            for folder in bucket.path.glob(named) if named else (bucket.path,):
+                part_files.sweep(folder)
 
 
 def _with_source(plan: RunPlan, staged: Staged, source: Path | None) -> Staged:
@@ -128,18 +143,18 @@ def _feeds(job: str, channel: S3Channel, stores: Stores, staging: Staging) -> li
 def _restore(plan: RunPlan, ready: Prepared, staging: Staging, restart: bool) -> None:
     ready.kept = tuple(_synced(kept) for kept in plan.kept)
     for kept, synced in zip(plan.kept, ready.kept, strict=True):
-        if isinstance(kept.bucket, Folder):
-            # Not its root: what a killed run left can only be where a run writes.
-            part_files.sweep(kept.bucket.path / synced.folder)
         check_writable(synced.store, synced.prefix, staging.work)
         if kept.restored or (restart and kept.resumed):
             found = staging.stack.enter_context(restored(synced, staging.cache, staging.told, staging.stopped))
             ready.restored += (found,)
             _tell(kept, found, staging)
+        elif isinstance(kept.bucket, Folder) and not kept.is_in_bucket:
+            what = f"bucket {kept.uri.bucket} is mapped nowhere: kept in {kept.bucket.path}, and nothing is restored"
+            staging.told.staged(PurePosixPath(kept.path).name, what)
 
 
 def _synced(kept: KeptDirectory) -> Synced:
-    if isinstance(kept.bucket, Folder) and not kept.prefix:
+    if isinstance(kept.bucket, Folder) and not kept.is_in_bucket:
         # In the run's own folder, which nobody has made yet.
         kept.bucket.path.mkdir(parents=True, exist_ok=True)
     store = connect(kept.bucket)

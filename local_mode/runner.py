@@ -13,6 +13,7 @@ from local_mode.outputs import Artifacts
 from local_mode.plan import RunPlan
 from local_mode.preflight import check
 from local_mode.records import model_uri, run_record
+from local_mode.taking_away import TakenAway
 from local_mode.watcher import Watcher
 from training_job.errors import EngineFailed, HomeportError, Interrupted
 from training_job.lifecycle import Outcome, Transition, conclude, describe, internal_server_error
@@ -60,8 +61,9 @@ def run_plan(plan: RunPlan, engine: Engine, watcher: Watcher, events: Events) ->
                 _describe(course, internal_server_error(str(error), error.exit_code), None)
             raise
         result = _result(course, ended)
-        if ended.problem:
-            raise ended.problem
+        if ended.taken and ended.taken.problem:
+            course.says(f"the job itself: {result.outcome.secondary_status}")
+            raise ended.taken.problem
         return result
 
 
@@ -98,15 +100,15 @@ def _answers(engine: Engine, events: Events) -> bool:
 
 
 def _result(course: Course, ended: Ended) -> RunResult:
-    failures = ended.artifacts.failures if ended.artifacts else {}
-    outcome = conclude(ended.exits, ended.cause, failures)
-    description = _describe(course, outcome, ended.artifacts)
+    artifacts = ended.taken.artifacts if ended.taken else None
+    outcome = conclude(ended.exits, ended.cause, artifacts.failures if artifacts else {})
+    description = _describe(course, outcome, ended.taken)
     seconds = monotonic() - course.began
     interruptions = tuple(course.interruptions)
-    return RunResult(course.plan, outcome, ended.artifacts, course.metrics, seconds, description, interruptions)
+    return RunResult(course.plan, outcome, artifacts, course.metrics, seconds, description, interruptions)
 
 
-def _describe(course: Course, outcome: Outcome, artifacts: Artifacts | None) -> dict[str, object]:
+def _describe(course: Course, outcome: Outcome, taken: TakenAway | None) -> dict[str, object]:
     """Write down how the job ended, and say it."""
     end = now()
     course.transitions.append(Transition(outcome.secondary_status, end))
@@ -117,7 +119,7 @@ def _describe(course: Course, outcome: Outcome, artifacts: Artifacts | None) -> 
         outcome=outcome,
         end=end,
         metrics=list[MetricPoint](course.metrics.final.values()),
-        model_artifacts=_model_uri(course, artifacts),
+        model_artifacts=taken.model if taken else _model_uri(course),
     )
     course.record.describe(description)
     if problem := course.record.ends(description, outcome.exit_code):
@@ -126,7 +128,7 @@ def _describe(course: Course, outcome: Outcome, artifacts: Artifacts | None) -> 
     return description
 
 
-def _model_uri(course: Course, artifacts: Artifacts | None) -> str:
-    """Where the model is, or would be: the answer always says."""
-    name = artifacts.model.name if artifacts else "model.tar.gz" if course.plan.compressed else "model"
+def _model_uri(course: Course) -> str:
+    """Where the model would be: the answer always says."""
+    name = "model.tar.gz" if course.plan.compressed else "model"
     return model_uri(course.plan, course.record.directory / "output" / name)

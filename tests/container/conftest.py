@@ -12,6 +12,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from docker import APIClient
 
 from local_mode.docker_engine import DockerEngine
 from local_mode.engine_address import find_engine
+from local_mode.part_files import SUFFIX
 from tests.s3_gate import Gate, gate_before
 from tests.s3_server import KEYS, REGION, Served, rclone_s3
 from training_job.errors import NoEngine
@@ -74,12 +76,19 @@ class Shell:
         self.state = folder.with_name(f"{folder.name}-state")
         self._image = image
         self._number = 0
+        self.is_elsewhere = False
         (folder / "homeport.toml").write_text(
             '[local.file_systems.training-data]\nmount_name = "fsx"\npath = "fsx"\n'
             '[local.file_systems.home]\ntype = "EFS"\npath = "efs"\n'
         )
         for name in ("fsx", "efs"):
             (folder / name).mkdir()
+
+    def map(self, where: str) -> None:
+        """Say what s3://bucket is here, with a cache of this folder's own."""
+        self.is_elsewhere = where.startswith("endpoint")
+        with (self.folder / "homeport.toml").open("a") as place:
+            place.write(f"[local.buckets.bucket]\n{where}\n[local.cache]\npath = 'cache'\n")
 
     def job(self, script: str = "true", *, hosts: int = 1, more: str = "") -> Path:
         """A job file whose hosts run `script`; `more` is TOML that follows."""
@@ -131,12 +140,52 @@ class Shell:
         return Ran(process.returncode, out, err, self.folder / "runs" / name)
 
 
-def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
-    """Until `what` holds; fails after `seconds`."""
+@dataclass(frozen=True)
+class Bucket:
+    """s3://bucket of a job: the folder whose files are its objects, wherever the job has them from."""
+
+    folder: Path
+
+    @property
+    def objects(self) -> dict[str, bytes]:
+        """Every file by its key, also one that no object should be."""
+        found = {}
+        # Gone since it was listed: whoever waits for an object looks again.
+        with suppress(FileNotFoundError):
+            for path in self.folder.rglob("*"):
+                if path.is_file():
+                    found[str(path.relative_to(self.folder))] = path.read_bytes()
+        return found
+
+    def put(self, key: str, content: bytes) -> None:
+        """Somebody else's object."""
+        path = self.folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 60, every: float = 0.05) -> None:
+    """Until `what` holds, looked at `every` so many seconds; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
+        time.sleep(every)
+
+
+def hosts_of(count: int) -> list[str]:
+    """A job's hosts."""
+    return [f"algo-{number + 1}" for number in range(count)]
+
+
+def half_done(shell: Shell) -> list[str]:
+    """Files in the making, work directories and mounts of jobs: none, once a job has ended."""
+    work = shell.folder / "cache/work"
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return [
+        *map(str, shell.folder.rglob(f"*{SUFFIX}")),
+        *map(str, work.iterdir() if work.is_dir() else ()),
+        *(mount for mount in mounts if mount.startswith(str(work))),
+    ]
 
 
 def printed(folder: Path, text: str, host: str = "algo-1") -> Callable[[], bool]:
@@ -202,6 +251,16 @@ def s3(tmp_path: Path) -> Iterator[Served]:
     """An S3 endpoint on loopback, its buckets folders."""
     with rclone_s3(tmp_path / "s3") as server:
         yield server
+
+
+@pytest.fixture(params=["a directory", "an endpoint"])
+def bucket(request: pytest.FixtureRequest, shell: Shell, s3: Served, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """An empty bucket that is a directory, and one behind an S3 endpoint."""
+    (s3.root / "bucket").mkdir(parents=True)
+    shell.map(f'path = "{s3.root}/bucket"' if request.param == "a directory" else f'endpoint = "{s3.url}"')
+    for name, value in (KEYS | {"AWS_REGION": REGION}).items():
+        monkeypatch.setenv(name, value)
+    return Bucket(s3.root / "bucket")
 
 
 @pytest.fixture

@@ -452,7 +452,7 @@ def test_the_engine_that_breaks_off_a_job_leaves_the_truth(
     def breaks(*_: object) -> None:
         raise MachineCannot("the engine no longer answers")
 
-    monkeypatch.setattr("local_mode.attempt.collect", breaks)
+    monkeypatch.setattr("local_mode.taking_away.collect", breaks)
 
     assert main(["train", "gpu.toml", "--name", "mine"]) == 3
 
