@@ -21,6 +21,7 @@ from local_mode.signals import stop_signals
 from training_job.errors import Fault, ImageNotFound, JobRefused
 from training_job.job_file import Changes, read_job
 from training_job.model import TrainingJob
+from training_job.secret_names import masked
 
 _OUR_IMAGES = ("homeport/tensorflow:cpu", "homeport/tensorflow:gpu")
 
@@ -40,7 +41,7 @@ def _train(asked: argparse.Namespace) -> int:
             result = run_plan(plan_run(job, machine, place, _options(asked)), engine, console, events)
     console.ends(result)
     if asked.json:
-        print(json.dumps(result.description, indent=2))
+        print(json.dumps(masked(result.description), indent=2))
     return result.outcome.exit_code
 
 

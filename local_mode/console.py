@@ -14,10 +14,10 @@ from local_mode.engine import Image
 from local_mode.machine import Machine
 from local_mode.place import Place
 from local_mode.plan import RunPlan, describe_gpus
-from local_mode.records import masked
 from local_mode.runner import RunResult
 from local_mode.supervision import Signal
 from training_job import instance_types
+from training_job.secret_names import masked
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import re
 import shutil
 import socket
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,9 +16,9 @@ from local_mode.part_files import no_room_told, sweep, written
 from local_mode.plan import RunPlan
 from training_job.errors import DiskFull, Fault, JobRefused, MachineCannot
 from training_job.metrics import MetricPoint
+from training_job.secret_names import masked
 
 _ROOM_NEEDED = 64 << 20
-_SECRET = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD)$", re.IGNORECASE)
 _LOCK = ".lock"
 _REQUEST = "request.json"
 
@@ -141,15 +140,6 @@ def _sweep(runs: Path) -> None:
 def dead(owners: Mapping[str, str]) -> list[str]:
     """The jobs whose harness ran on this computer and lives no more."""
     return [job for job, owner in owners.items() if _is_dead(owner)]
-
-
-def masked(value: Any, name: str = "") -> Any:
-    """`value` with every text whose name says that it is secret hidden."""
-    if isinstance(value, Mapping):
-        return {key: masked(inner, str(key)) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [masked(inner, name) for inner in value]
-    return "********" if isinstance(value, str) and _SECRET.search(name) and name != "Key" else value
 
 
 def _is_dead(owner: str) -> bool:

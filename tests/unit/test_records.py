@@ -14,10 +14,11 @@ import pytest
 
 from local_mode import records
 from local_mode.plan import RunPlan
-from local_mode.records import dead, masked, run_record
+from local_mode.records import dead, run_record
 from tests.fakes import NOW, a_job, a_plan
 from training_job.errors import DiskFull, JobRefused, MachineCannot
 from training_job.metrics import MetricPoint
+from training_job.secret_names import masked
 
 Usage = namedtuple("Usage", "total used free")
 
