@@ -30,6 +30,7 @@ from local_mode.signals import stop_signals
 from training_job.errors import Fault, ImageNotFound, JobRefused
 from training_job.job_file import Changes, read_job
 from training_job.model import TrainingJob
+from training_job.secret_names import masked
 
 _OUR_IMAGES = ("homeport/tensorflow:cpu", "homeport/tensorflow:gpu")
 
@@ -62,7 +63,7 @@ def _run_job(asked: argparse.Namespace, kept: Callable[[Path], None] = lambda _:
             result = _run_with_free_gpus(asked, job, place, _Harness(engine, machine, console, events))
     console.ends(result)
     if asked.json:
-        print(json.dumps(result.description, indent=2))
+        print(json.dumps(masked(result.description), indent=2))
     return result.outcome.exit_code
 
 

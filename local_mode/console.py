@@ -17,10 +17,10 @@ from local_mode.outputs import Artifacts
 from local_mode.place import Place
 from local_mode.plan import RunPlan, describe_gpus
 from local_mode.progress import Progress
-from local_mode.records import masked
 from local_mode.runner import RunResult
 from local_mode.supervision import Signal
 from training_job import instance_types
+from training_job.secret_names import masked
 
 _STATUS_OF_AN_END = ("Completed", "Failed", "Stopped", "MaxRuntimeExceeded", "MaxWaitTimeExceeded")
 _ENDS_A_LINE = ("Training", "Interrupted", "Stopping")

@@ -155,10 +155,10 @@ class DockerEngine:
             for container in self._api.containers(all=True, filters=chosen):
                 remove(self._api, container["Id"])
             for network in self._api.networks(filters=chosen):
-                with suppress(docker.errors.NotFound):
+                with _unless_it_is_going():
                     self._api.remove_network(network["Id"])
             for volume in self._api.volumes(filters=chosen)["Volumes"] or ():
-                with suppress(docker.errors.NotFound):
+                with _unless_it_is_going():
                     self._api.remove_volume(volume["Name"])
 
     def _here(self, reference: str) -> Image:
@@ -203,6 +203,17 @@ class DockerEngine:
                 {plan.network: self._api.create_endpoint_config(aliases=[host.host])}  # type: ignore[arg-type]
             ),
         }
+
+
+@contextmanager
+def _unless_it_is_going() -> Iterator[None]:
+    """Two runs may find the remains of a third at once: what is gone is gone, and what is held by a container whose
+    removal is under way goes with it, or is found by the next run."""
+    try:
+        yield
+    except docker.errors.APIError as error:
+        if error.status_code not in (403, 404, 409):
+            raise
 
 
 def _resources(plan: RunPlan, host: HostPlan) -> dict[str, Any]:

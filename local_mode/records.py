@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -28,9 +27,9 @@ from training_job.errors import (
 )
 from training_job.lifecycle import Outcome, Transition, describe, internal_server_error
 from training_job.metrics import MetricPoint
+from training_job.secret_names import masked
 
 _ROOM_NEEDED = 64 << 20
-_SECRET = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD)$", re.IGNORECASE)
 _REQUEST = "request.json"
 
 
@@ -237,15 +236,6 @@ def _sweep(runs: Path) -> None:
                 continue
             sweep(lock.parent)
             lock.unlink(missing_ok=True)
-
-
-def masked(value: Any, name: str = "") -> Any:
-    """`value` with every text whose name says that it is secret hidden."""
-    if isinstance(value, Mapping):
-        return {key: masked(inner, str(key)) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [masked(inner, name) for inner in value]
-    return "********" if isinstance(value, str) and _SECRET.search(name) and name != "Key" else value
 
 
 def model_uri(plan: RunPlan, model: Path) -> str:

@@ -15,11 +15,12 @@ from local_mode.harness import this_process
 from local_mode.job_record import JobRecord
 from local_mode.job_store import JobStore
 from local_mode.plan import RunPlan
-from local_mode.records import masked, run_record
+from local_mode.records import run_record
 from tests.fakes import NOW, WORKSTATION, a_job, a_plan
 from training_job.errors import DiskFull, JobRefused, MachineCannot
 from training_job.lifecycle import Outcome, Transition, describe
 from training_job.metrics import MetricPoint
+from training_job.secret_names import masked
 
 Usage = namedtuple("Usage", "total used free")
 
