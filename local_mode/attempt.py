@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from shutil import rmtree
 from time import monotonic, time
 from typing import TypeVar
 
@@ -103,7 +104,7 @@ class _Attempt:
             return Ended(supervision.cause, exits)
         if supervision.cause == "exited":
             self._course.enter("Uploading")
-        artifacts = collect(hosts, self._course.record.directory / "output", self._plan.compressed)
+        artifacts = self._collect(hosts)
         problem = take_away(self._course, syncing, artifacts)
         for host, channel in ready.pipes.unread if ready.pipes else ():
             self._course.says(f"{host} never opened {channel}_0")
@@ -185,6 +186,14 @@ class _Attempt:
         for follower in self._followers:
             follower.join()
         return supervision
+
+    def _collect(self, hosts: Mapping[str, Host]) -> Artifacts:
+        output = self._course.record.directory / "output"
+        if self._again:
+            # A fault may have come after the model and before the rest.
+            for folder in ("model", "data"):
+                rmtree(output / folder, ignore_errors=True)
+        return collect(hosts, output, self._plan.compressed)
 
     def _account(self, supervision: Supervision, started: float, ready: Prepared, syncing: Syncing | None) -> None:
         """How much work an interruption took: all that no checkpoint in the bucket holds, since no pass follows it."""

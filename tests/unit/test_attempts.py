@@ -232,6 +232,30 @@ def test_a_fault_of_the_engine_starts_the_job_anew(tmp_path: Path, run: Run) -> 
     assert engine.left == []
 
 
+@pytest.mark.parametrize("compression", ["GZIP", "NONE"])
+def test_a_fault_between_the_model_and_the_rest_leaves_nothing_in_the_way(
+    run: Run, monkeypatch: pytest.MonkeyPatch, compression: str
+) -> None:
+    faults = [GONE]
+    fetch = FakeHost.fetch
+
+    def fetch_or_fail(host: FakeHost, path: str) -> Any:
+        if path == "/opt/ml/output" and faults:
+            raise faults.pop()
+        return fetch(host, path)
+
+    monkeypatch.setattr(FakeHost, "fetch", fetch_or_fail)
+    first, second = (Script(files={f"/opt/ml/model/{name}": b"w"}) for name in ("first", "second"))
+    output = {"S3OutputPath": "s3://nowhere", "CompressionType": compression}
+
+    result = run(scripts(first, second), ONCE_MORE, a_job(OutputDataConfig=output))
+
+    assert result.artifacts
+    assert result.artifacts.model_files == 1
+    if compression == "NONE":
+        assert [path.name for path in result.artifacts.model.iterdir()] == ["second"]
+
+
 def test_a_fault_that_stays_is_an_internal_server_error(tmp_path: Path, run: Run) -> None:
     engine = scripts(Script(loses_its_log=GONE), Script(loses_its_log=GONE))
 
