@@ -141,7 +141,6 @@ def describe(
     model_artifacts: str,
 ) -> dict[str, Any]:
     """DescribeTrainingJob's answer for a job that has ended, times in ISO 8601."""
-    ended = _training_end(transitions, outcome, end)
     answer = job.request() | {
         "TrainingJobArn": arn,
         "ModelArtifacts": {"S3ModelArtifacts": model_artifacts},
@@ -149,7 +148,6 @@ def describe(
         "SecondaryStatus": outcome.secondary_status,
         "CreationTime": transitions[0].start.isoformat(),
         "LastModifiedTime": end.isoformat(),
-        "TrainingEndTime": ended.isoformat(),
         "SecondaryStatusTransitions": [
             {
                 "Status": step.status,
@@ -168,16 +166,22 @@ def describe(
         answer.pop(asked_only, None)
     if outcome.failure_reason is not None:
         answer["FailureReason"] = outcome.failure_reason
-    held = _held(transitions, ended)
-    if held:
+    return answer | _times(
+        transitions, _training_end(transitions, outcome, end), bool(job.enable_managed_spot_training)
+    )
+
+
+def _times(transitions: Sequence[Transition], ended: datetime, spot: bool) -> dict[str, Any]:
+    """When and how long the job trained, and what that is billed as."""
+    found: dict[str, Any] = {"TrainingEndTime": ended.isoformat()}
+    if held := _held(transitions, ended):
         seconds = sum((until - since).total_seconds() for since, until in held)
-        share = SPOT_SHARE if job.enable_managed_spot_training else 1
-        answer |= {
+        found |= {
             "TrainingStartTime": held[0][0].isoformat(),
             "TrainingTimeInSeconds": max(1, round(seconds)),
-            "BillableTimeInSeconds": max(1, round(seconds * share)),
+            "BillableTimeInSeconds": max(1, round(seconds * (SPOT_SHARE if spot else 1))),
         }
-    return answer
+    return found
 
 
 def _training_end(transitions: Sequence[Transition], outcome: Outcome, end: datetime) -> datetime:

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
+from time import monotonic
 from typing import Any
 
 import pytest
 
-from local_mode import runner
+from local_mode import attempt, runner
 from local_mode.attempt import Events
 from local_mode.course import Course
 from local_mode.limits import Limits
@@ -196,10 +197,15 @@ def test_a_job_that_is_ended_while_it_is_starting_has_left_nothing(
     assert not {"TrainingStartTime", "BillableTimeInSeconds"} & described(tmp_path).keys()
 
 
-def test_a_job_that_waits_and_runs_too_long_is_stopped_and_its_work_is_kept(tmp_path: Path, run: Run) -> None:
+def test_a_job_that_waits_and_runs_too_long_is_stopped_and_its_work_is_kept(
+    tmp_path: Path, run: Run, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = [0.0]
+    monkeypatch.setattr(attempt, "monotonic", lambda: monotonic() + passed[0])
+    notes.on_status = lambda status: passed.__setitem__(0, 50.0 if status == "Training" else passed[0])
     script = replace(UNTIL_SIGTERM, files={"/opt/ml/model/w": b"1"})
 
-    result = run(FakeEngine({"algo-1": script}), Limits(max_run=60, max_wait=0.05))
+    result = run(FakeEngine({"algo-1": script}), Limits(max_run=60, max_wait=40))
 
     assert statuses(tmp_path) == ["Starting", "Training", "Stopping", "MaxWaitTimeExceeded"]
     assert result.outcome.exit_code == 5
