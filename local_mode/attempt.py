@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from shutil import rmtree
 from time import monotonic, time
 from typing import TypeVar
 
@@ -105,6 +106,8 @@ class _Attempt:
             return Ended(supervision.cause, exits)
         if supervision.cause == "exited":
             self._course.enter("Uploading")
+        if self._again:
+            self._forget_outputs()
         taken = take_away(self._course, hosts, syncing)
         for host, channel in ready.pipes.unread if ready.pipes else ():
             self._course.says(f"{host} never opened {channel}_0")
@@ -196,6 +199,11 @@ class _Attempt:
         for follower in self._followers:
             follower.join()
         return supervision
+
+    def _forget_outputs(self) -> None:
+        """A fault may have come after an earlier attempt's model and before the rest."""
+        for folder in ("model", "data"):
+            rmtree(self._course.record.directory / "output" / folder, ignore_errors=True)
 
     def _account(self, supervision: Supervision, started: float, ready: Prepared, syncing: Syncing | None) -> None:
         """How much work an interruption took: all that no checkpoint in the bucket holds, since no pass follows it."""

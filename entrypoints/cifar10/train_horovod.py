@@ -22,6 +22,8 @@ import tensorflow as tf
 from data import Share, count_images, training_images, validation_images
 from model import build_model
 
+DATA = ".data-00000-of-00001"  # what TensorFlow calls the larger file of a checkpoint
+
 
 def main():
     args = parse_args()
@@ -66,13 +68,18 @@ def main():
         checkpoints = args.checkpoint_dir + "/epoch-{epoch:03d}"
         callbacks += [PrintEpoch(), tf.keras.callbacks.ModelCheckpoint(checkpoints, save_weights_only=True)]
 
+    # Every host has the checkpoints that a spot interruption left: go on after the last whole epoch.
+    done = last_epoch(args.checkpoint_dir)
+    if done:
+        model.load_weights(f"{args.checkpoint_dir}/epoch-{done:03d}").expect_partial()
+
     start = time.perf_counter()
-    model.fit(train, validation_data=validation, epochs=args.epochs, callbacks=callbacks, verbose=0)
+    model.fit(train, validation_data=validation, initial_epoch=done, epochs=args.epochs, callbacks=callbacks, verbose=0)
     seconds = time.perf_counter() - start
 
     # Horovod: one rank sums up for all.
     if hvd.rank() == 0:
-        images = args.epochs * len(train) * args.batch_size * hvd.size()
+        images = (args.epochs - done) * len(train) * args.batch_size * hvd.size()
         print_line(f"{images:,} images in {seconds:.1f} s  ranks: {hvd.size()}  images/s: {images / seconds:.1f}")
         model.save(f"{args.model_dir}/1", include_optimizer=False)  # TensorFlow Serving wants a version for a name
     # Horovod: every rank leaves its own report.
@@ -109,6 +116,12 @@ def use_own_share_of_the_machine():
     else:
         # Horovod: a fair part of the cores for each rank of this host.
         tf.config.threading.set_intra_op_parallelism_threads(max(1, len(os.sched_getaffinity(0)) // hvd.local_size()))
+
+
+def last_epoch(checkpoint_dir):
+    """The last epoch whose checkpoint is whole, or 0: an interruption may have come between two of its files."""
+    whole = [path for path in Path(checkpoint_dir).glob("epoch-*.index") if path.with_suffix(DATA).exists()]
+    return max((int(path.stem.removeprefix("epoch-")) for path in whole), default=0)
 
 
 class AverageMovingStatistics(tf.keras.callbacks.Callback):

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
+from time import monotonic
 from typing import Any
 
 import pytest
 
-from local_mode import runner
+from local_mode import attempt, runner
 from local_mode.attempt import Events
 from local_mode.course import Course
 from local_mode.limits import Limits
@@ -196,10 +197,15 @@ def test_a_job_that_is_ended_while_it_is_starting_has_left_nothing(
     assert not {"TrainingStartTime", "BillableTimeInSeconds"} & described(tmp_path).keys()
 
 
-def test_a_job_that_waits_and_runs_too_long_is_stopped_and_its_work_is_kept(tmp_path: Path, run: Run) -> None:
+def test_a_job_that_waits_and_runs_too_long_is_stopped_and_its_work_is_kept(
+    tmp_path: Path, run: Run, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = [0.0]
+    monkeypatch.setattr(attempt, "monotonic", lambda: monotonic() + passed[0])
+    notes.on_status = lambda status: passed.__setitem__(0, 50.0 if status == "Training" else passed[0])
     script = replace(UNTIL_SIGTERM, files={"/opt/ml/model/w": b"1"})
 
-    result = run(FakeEngine({"algo-1": script}), Limits(max_run=60, max_wait=0.5))
+    result = run(FakeEngine({"algo-1": script}), Limits(max_run=60, max_wait=40))
 
     assert statuses(tmp_path) == ["Starting", "Training", "Stopping", "MaxWaitTimeExceeded"]
     assert result.outcome.exit_code == 5
@@ -230,6 +236,30 @@ def test_a_fault_of_the_engine_starts_the_job_anew(tmp_path: Path, run: Run) -> 
     assert statuses(tmp_path) == ["Starting", "Training", "Starting", "Training", "Uploading", "Completed"]
     assert result.outcome.exit_code == 0
     assert engine.left == []
+
+
+@pytest.mark.parametrize("compression", ["GZIP", "NONE"])
+def test_a_fault_between_the_model_and_the_rest_leaves_nothing_in_the_way(
+    run: Run, monkeypatch: pytest.MonkeyPatch, compression: str
+) -> None:
+    faults = [GONE]
+    fetch = FakeHost.fetch
+
+    def fetch_or_fail(host: FakeHost, path: str) -> Any:
+        if path == "/opt/ml/output" and faults:
+            raise faults.pop()
+        return fetch(host, path)
+
+    monkeypatch.setattr(FakeHost, "fetch", fetch_or_fail)
+    first, second = (Script(files={f"/opt/ml/model/{name}": b"w"}) for name in ("first", "second"))
+    output = {"S3OutputPath": "s3://nowhere", "CompressionType": compression}
+
+    result = run(scripts(first, second), ONCE_MORE, a_job(OutputDataConfig=output))
+
+    assert result.artifacts
+    assert result.artifacts.model_files == 1
+    if compression == "NONE":
+        assert [path.name for path in result.artifacts.model.iterdir()] == ["second"]
 
 
 def test_a_fault_that_stays_is_an_internal_server_error(tmp_path: Path, run: Run) -> None:
