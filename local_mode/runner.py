@@ -85,8 +85,9 @@ class _Run:
 
     def _enter(self, status: str) -> None:
         self.transitions.append(Transition(status, _now()))
+        problem = self.record.entered(self.transitions)
         self.watcher.status(status)
-        if problem := self.record.entered(self.transitions):
+        if problem:
             self.watcher.says(str(problem))
 
     def follow(self, name: str, host: Host) -> None:
