@@ -81,8 +81,9 @@ class Course:
         """A new secondary status."""
         with self.lock:
             self.transitions.append(Transition(status, now()))
+            problem = self.record.entered(self.transitions)
             self.watcher.status(status)
-            if problem := self.record.entered(self.transitions):
+            if problem:
                 self.watcher.says(str(problem))
 
     def kept(self) -> None:

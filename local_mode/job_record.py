@@ -22,13 +22,14 @@ _MOST_NAMED = 8
 @dataclass(frozen=True)
 class JobRecord:
     """One job of this machine. `told` is DescribeTrainingJob's answer as JSON, secrets masked; what stands above it
-    tells parts of it again, for whoever reads many. `process` names the harness, `gpus` are what the job was given."""
+    tells parts of it again, for whoever reads many, and lacks `told`. `process` names the harness, `gpus` are what the
+    job was given."""
 
     name: str
     arn: str
     image: str
     instances: tuple[tuple[str, int], ...]
-    directory: Path
+    folder: str
     owner: str
     process: str
     gpus: tuple[str, ...]
@@ -60,7 +61,7 @@ class JobRecord:
             arn=answer["TrainingJobArn"],
             image=image,
             instances=_instances(answer["ResourceConfig"]),
-            directory=directory,
+            folder=str(directory),
             owner=owner,
             process=process,
             gpus=gpus,
@@ -86,6 +87,11 @@ class JobRecord:
             gpus=self.gpus,
             exit_code=exit_code,
         )
+
+    @cached_property
+    def directory(self) -> Path:
+        """The run's folder."""
+        return Path(self.folder)
 
     @property
     def running(self) -> bool:

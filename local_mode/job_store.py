@@ -1,22 +1,19 @@
 """The machine's memory of its jobs, of all projects: a row for each, and which job holds which GPU. In SQLite.
 
-Every question opens the file anew, so that any thread may ask; writers wait for each other. Times are ISO 8601 in UTC,
-which sorts as it was.
+Every question opens the file anew, so that any thread may ask; writers wait for each other.
 """
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from local_mode.harness import computer, computer_of
 from local_mode.job_record import JobRecord
+from local_mode.job_rows import COLUMNS, LISTED, TOLD, record_of, row_of
 from training_job.errors import Fault, JobRefused, MachineCannot
 
 FILE = "jobs.sqlite"
@@ -56,11 +53,6 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )""",
     ),
 )
-_COLUMNS = (
-    "name, arn, image, instances, directory, owner, process, gpus, status, secondary_status, created, changed, "
-    "started, ended, failure_reason, exit_code, told"
-)
-_TOLD = "status, secondary_status, created, changed, started, ended, failure_reason, exit_code, told"
 
 
 class GPUsTaken(MachineCannot):
@@ -90,8 +82,8 @@ class JobStore:
         with self._writing() as store:
             if found := _one(store, record.name):
                 raise JobRefused(record.name, [Fault("TrainingJobName", _taken(found))])
-            values = ", ".join("?" * (_COLUMNS.count(",") + 1))
-            store.execute(f"INSERT INTO jobs ({_COLUMNS}) VALUES ({values})", _row(record))  # noqa: S608 - constants
+            values = ", ".join("?" * (COLUMNS.count(",") + 1))
+            store.execute(f"INSERT INTO jobs ({COLUMNS}) VALUES ({values})", row_of(record))  # noqa: S608 - constants
             where = computer_of(record.owner)
             try:
                 store.executemany(
@@ -130,7 +122,7 @@ class JobStore:
             if asked[0] is None:
                 if not signal():
                     return False
-                store.execute("UPDATE jobs SET stop_asked = ? WHERE name = ?", (_text(datetime.now(UTC)), name))
+                store.execute("UPDATE jobs SET stop_asked = ? WHERE name = ?", (datetime.now(UTC).isoformat(), name))
             return True
 
     def find(self, name: str) -> JobRecord | None:
@@ -141,17 +133,17 @@ class JobStore:
     def running(self) -> list[JobRecord]:
         """The jobs that have not ended, as far as is known here."""
         with self._reading() as store:
-            return [_record(row) for row in store.execute(f"SELECT {_COLUMNS} FROM jobs WHERE ended IS NULL")]  # noqa: S608
+            return [record_of(row) for row in store.execute(f"SELECT {COLUMNS} FROM jobs WHERE ended IS NULL")]  # noqa: S608
 
     def recent(self, limit: int | None = None, status: str | None = None) -> list[JobRecord]:
-        """The jobs, newest first; at most `limit`, only those of `status`."""
+        """The jobs, newest first, without their answers; at most `limit`, only those of `status`."""
         chosen = "WHERE status = ?" if status else ""
         with self._reading() as store:
             rows = store.execute(
-                f"SELECT {_COLUMNS} FROM jobs {chosen} ORDER BY created DESC, name LIMIT ?",  # noqa: S608 - constants
+                f"SELECT {LISTED} FROM jobs {chosen} ORDER BY created DESC, name LIMIT ?",  # noqa: S608 - constants
                 (*([status] if status else []), -1 if limit is None else limit),
             )
-            return [_record(row) for row in rows]
+            return [record_of(row) for row in rows]
 
     def names(self) -> list[str]:
         """Every name, newest first."""
@@ -246,55 +238,15 @@ def _alone(store: sqlite3.Connection) -> Iterator[None]:
 
 
 def _one(store: sqlite3.Connection, name: str) -> JobRecord | None:
-    row = store.execute(f"SELECT {_COLUMNS} FROM jobs WHERE name = ?", (name,)).fetchone()  # noqa: S608 - constants
-    return _record(row) if row else None
+    row = store.execute(f"SELECT {COLUMNS} FROM jobs WHERE name = ?", (name,)).fetchone()  # noqa: S608 - constants
+    return record_of(row) if row else None
 
 
 def _tell(store: sqlite3.Connection, record: JobRecord) -> None:
-    changes = ", ".join(f"{column} = ?" for column in _TOLD.split(", "))
-    told = _row(record)[-len(_TOLD.split(", ")) :]
-    store.execute(f"UPDATE jobs SET {changes} WHERE name = ?", (*told, record.name))  # noqa: S608 - constants
+    changes = ", ".join(f"{column} = ?" for column in TOLD)
+    store.execute(f"UPDATE jobs SET {changes} WHERE name = ?", (*row_of(record)[-len(TOLD) :], record.name))  # noqa: S608
     if not record.running:
         store.execute("DELETE FROM gpus WHERE job = ?", (record.name,))
-
-
-def _row(record: JobRecord) -> tuple[Any, ...]:
-    return (
-        record.name,
-        record.arn,
-        record.image,
-        json.dumps(record.instances),
-        str(record.directory),
-        record.owner,
-        record.process,
-        json.dumps(record.gpus),
-        record.status,
-        record.secondary_status,
-        *(_text(time) if time else None for time in (record.created, record.changed, record.started, record.ended)),
-        record.failure_reason,
-        record.exit_code,
-        record.told,
-    )
-
-
-def _record(row: tuple[Any, ...]) -> JobRecord:
-    told = dict(zip(_COLUMNS.split(", "), row, strict=True))
-    told["instances"] = _tuples(told["instances"])
-    told["gpus"] = _tuples(told["gpus"])
-    told["directory"] = Path(told["directory"])
-    for time in ("created", "changed", "started", "ended"):
-        told[time] = datetime.fromisoformat(told[time]) if told[time] else None
-    return JobRecord(**told)
-
-
-@cache
-def _tuples(text: str) -> tuple[Any, ...]:
-    """A list as JSON; most jobs have the same."""
-    return tuple(tuple(inner) if isinstance(inner, list) else inner for inner in json.loads(text))
-
-
-def _text(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def _taken(found: JobRecord) -> str:

@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -64,7 +65,9 @@ def test_the_newest_job_comes_first(store: JobStore, tmp_path: Path) -> None:
     for number, name in ((2, "second"), (3, "third"), (1, "first")):
         store.begin(a_record(tmp_path, name, created=NOW + timedelta(microseconds=number)))
 
-    assert store.names() == [job.name for job in store.recent()] == ["third", "second", "first"]
+    jobs = store.recent()
+    assert store.names() == [job.name for job in jobs] == ["third", "second", "first"]
+    assert [replace(job, told=store.find(job.name).told) for job in jobs] == [store.find(job.name) for job in jobs]
     assert [job.name for job in store.recent(2)] == ["third", "second"]
 
 
