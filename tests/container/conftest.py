@@ -148,12 +148,12 @@ class Bucket:
 
     @property
     def objects(self) -> dict[str, bytes]:
-        """Every file by its key, also one that no object should be."""
+        """Every file by its key, also one that is none of ours; but for what rclone has not been sent whole."""
         found = {}
         # Gone since it was listed: whoever waits for an object looks again.
         with suppress(FileNotFoundError):
             for path in self.folder.rglob("*"):
-                if path.is_file():
+                if path.is_file() and not path.name.startswith(".rclone_temp_"):
                     found[str(path.relative_to(self.folder))] = path.read_bytes()
         return found
 

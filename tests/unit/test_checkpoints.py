@@ -748,6 +748,28 @@ def test_a_prefix_that_can_be_written_is_left_as_it_was(bucket: Bucket, tmp_path
     assert list((tmp_path / "work").iterdir()) == []
 
 
+@pytest.mark.parametrize("prefix", ["ck", ""])
+def test_what_a_killed_run_left_of_such_a_look_is_removed(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(keys: Sequence[str]) -> None:  # noqa: ARG001 - the port's
+        raise Killed
+
+    bucket.put("ck/a", b"1")
+    monkeypatch.setattr(bucket, "delete", kill)
+    with pytest.raises(Killed):
+        check_writable(bucket, prefix, tmp_path / "work")
+    monkeypatch.undo()
+    assert len(bucket.objects) == 2
+
+    check_writable(bucket, prefix, tmp_path / "work")
+
+    assert bucket.objects == {"ck/a": b"1"}
+
+
 def test_a_file_where_a_folder_must_be_is_found_before_the_job(bucket: Bucket, tmp_path: Path) -> None:
     bucket.put("ck", b"a file")
 
