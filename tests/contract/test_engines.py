@@ -426,5 +426,20 @@ def test_where_no_image_has_a_python_it_is_said(running: Host, monkeypatch: pyte
         pass
 
 
+def test_nothing_joins_this_machines_own_network(image: str, docker_api: APIClient) -> None:
+    made = docker_api.create_container(
+        image, command="train", host_config=docker_api.create_host_config(network_mode="host")
+    )
+    try:
+        beside = docker_companion.Beside(made["Id"], image, "homeport-test", {})
+        with (
+            pytest.raises(MachineCannot, match="shares this machine's network"),
+            docker_companion.companion(docker_api, Program("echo", _ECHO, ("hello",)), beside),
+        ):
+            pass
+    finally:
+        docker_api.remove_container(made["Id"])
+
+
 def test_removing_what_is_not_there_does_nothing(engine: Engine) -> None:
     engine.remove(["no-such-job"])
