@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from docker import APIClient
 
 _STDERR = 2
+_REMOVAL_SECONDS = 60
 _NO_PROGRAM = ("executable file not found", "no such file or directory")
 
 
@@ -93,7 +94,10 @@ class AttachedCompanion:
 
 @contextmanager
 def companion(api: APIClient, program: Program, beside: Beside) -> Iterator[AttachedCompanion]:
-    """The program in the first image that has a `python3`, gone on exit. Raises MachineCannot if none has."""
+    """The program in the first image that has a `python3`, gone on exit. Raises MachineCannot if none has, and where
+    the network that it would join is not the job's own."""
+    if api.inspect_container(beside.container)["HostConfig"]["NetworkMode"] == "host":
+        raise MachineCannot("the container shares this machine's network, where they would be everybody's")
     tried: list[str] = []
     for image in _images(api, beside.image):
         identifier = _made(api, program, beside, image, number=len(tried))
@@ -110,11 +114,16 @@ def companion(api: APIClient, program: Program, beside: Beside) -> Iterator[Atta
 
 
 def remove(api: APIClient, identifier: str) -> None:
-    """Remove a container, whatever it does; it may be gone, or be going, already."""
+    """Remove a container, whatever it does. It is gone on return, also where its removal was under way already."""
     try:
         api.remove_container(identifier, v=True, force=True)
     except HTTPError as error:
-        if error.response is None or error.response.status_code not in (404, 409):
+        status = error.response.status_code if error.response is not None else None
+        if status == 409:
+            # Until then its network cannot be removed.
+            with suppress(HTTPError):
+                api.wait(identifier, timeout=_REMOVAL_SECONDS, condition="removed")
+        elif status != 404:
             raise
 
 
@@ -154,14 +163,17 @@ def _made(api: APIClient, program: Program, beside: Beside, image: str, *, numbe
 
 
 def _started(api: APIClient, identifier: str, beside: Beside) -> AttachedCompanion:
-    stream = api.attach_socket(identifier, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+    stream = None
     try:
+        # First, so that nothing it says is missed. Podman looks for the program already now.
+        stream = api.attach_socket(identifier, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
         # docker-py gives up after a minute of silence.
         _socket(stream).settimeout(None)
         api.start(identifier)
     except HTTPError as error:
-        stream.close()
-        if any(sign in str(error) for sign in _NO_PROGRAM):
+        if stream is not None:
+            stream.close()
+        if any(sign in str(error).lower() for sign in _NO_PROGRAM):
             raise _NoPython from None
         if api.inspect_container(beside.container)["State"]["Running"]:
             raise

@@ -67,8 +67,10 @@ TREATMENTS: dict[str, Treatment] = {
     "AlgorithmSpecification.EnableSageMakerMetricsTimeSeries": _recorded("metrics.jsonl always holds the series"),
     "AlgorithmSpecification.ContainerEntrypoint": _honoured("the container's entrypoint"),
     "AlgorithmSpecification.ContainerArguments": _honoured("the container's arguments"),
-    "AlgorithmSpecification.TrainingImageConfig": _recorded("the engine signs in to registries by its own settings"),
-    "RoleArn": _recorded("its account is in TRAINING_JOB_ARN; the container gets no credentials"),
+    "AlgorithmSpecification.TrainingImageConfig": _recorded(
+        "the image is pulled with the docker config's sign-in; no Lambda is asked"
+    ),
+    "RoleArn": _recorded("its account is in TRAINING_JOB_ARN; the credentials are those of whoever runs the job"),
     "InputDataConfig.ChannelName": _honoured("/opt/ml/input/data/<channel>"),
     "InputDataConfig.DataSource.S3DataSource": _emulated(
         "the directory that plays the bucket, or the machine's cache; read-only"

@@ -5,6 +5,7 @@ import json
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 from time import monotonic
@@ -423,6 +424,36 @@ def test_where_no_image_has_a_python_it_is_said(running: Host, monkeypatch: pyte
         running.companion(Program("echo", _ECHO, ("hello",))),
     ):
         pass
+
+
+def test_nothing_joins_this_machines_own_network(image: str, docker_api: APIClient) -> None:
+    made = docker_api.create_container(
+        image, command="train", host_config=docker_api.create_host_config(network_mode="host")
+    )
+    try:
+        beside = docker_companion.Beside(made["Id"], image, "homeport-test", {})
+        with (
+            pytest.raises(MachineCannot, match="shares this machine's network"),
+            docker_companion.companion(docker_api, Program("echo", _ECHO, ("hello",)), beside),
+        ):
+            pass
+    finally:
+        docker_api.remove_container(made["Id"])
+
+
+def test_two_who_remove_the_same_remains_do_not_hinder_each_other(plan: Plan, engine: Engine) -> None:
+    left = plan(hosts=3, HANG="until SIGKILL")
+    abandoned = ExitStack()
+    abandoned.enter_context(engine.network(left, OWNER))
+    for host in left.hosts:
+        abandoned.enter_context(engine.host(left, host, OWNER)).start()
+
+    with ThreadPoolExecutor() as pool:
+        for removed in [pool.submit(engine.remove, [left.name]) for _ in range(3)]:
+            removed.result()
+
+    assert left.name not in engine.owners()
+    abandoned.close()
 
 
 def test_removing_what_is_not_there_does_nothing(engine: Engine) -> None:
