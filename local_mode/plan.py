@@ -216,7 +216,7 @@ def _mounts(host: HostContents, inputs: Inputs) -> tuple[Mount, ...]:
 def _volumes(kept: Iterable[KeptDirectory]) -> tuple[str, ...]:
     """The platform's directories, and those that are kept: a mount of their own unless they lie in one."""
     more = (directory.path for directory in kept)
-    return (*VOLUMES, *(path for path in more if not any(path.startswith(f"{volume}/") for volume in VOLUMES)))
+    return (*VOLUMES, *(path for path in more if not any(f"{path}/".startswith(f"{volume}/") for volume in VOLUMES)))
 
 
 def _treatments(kept: Iterable[KeptDirectory], delivered: Delivery | None, options: Options) -> dict[str, Treatment]:
