@@ -87,7 +87,11 @@ def test_checkpoints_may_lie_elsewhere(shell: Shell, bucket: Bucket) -> None:
     assert bucket.objects == {"ck/from-before": b"1\n", "ck/new": b"2\n"}
 
 
-@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 4)])
+@pytest.mark.parametrize(
+    ("bucket", "stop", "code"),
+    [("a directory", signal.SIGINT, 130), ("an endpoint", signal.SIGTERM, 4)],
+    indirect=["bucket"],
+)
 def test_a_stopped_job_keeps_its_last_checkpoint(shell: Shell, bucket: Bucket, stop: signal.Signals, code: int) -> None:
     script = "trap 'echo last > /opt/ml/checkpoints/$HOST; exit 0' TERM; echo ready; sleep 300 & wait"
     name, process = shell.begin(shell.job(script, hosts=2, more=URI))
@@ -213,7 +217,11 @@ def nothing_began(shell: Shell, ran: Ran) -> None:
     assert half_done(shell) == []
 
 
-@pytest.mark.parametrize("moment", ["while the job runs", "after its end"])
+@pytest.mark.parametrize(
+    ("bucket", "moment"),
+    [("a directory", "while the job runs"), ("a directory", "after its end"), ("an endpoint", "after its end")],
+    indirect=["bucket"],
+)
 def test_what_a_harness_that_was_killed_uploading_left_is_gone_after_the_next_run(
     shell: Shell, bucket: Bucket, moment: str
 ) -> None:
