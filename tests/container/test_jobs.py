@@ -153,7 +153,8 @@ def test_a_name_is_taken_while_its_job_runs_and_afterwards(shell: Shell) -> None
 
 def test_a_detached_job_outlives_its_terminal_and_says_everything_in_its_folder(shell: Shell) -> None:
     name = shell.name()
-    job = shell.job("echo ready; sleep 2; echo weights > /opt/ml/model/w; echo done")
+    script = "echo ready; while [ ! -e /opt/ml/input/data/sync/go ]; do sleep 0.1; done; echo done"
+    job = shell.job(script, more='[inputs]\nsync = "fsx://training-data"')
 
     terminal = shell.start("train", job, "--name", name, "--detach")
     out, err = terminal.communicate(timeout=60)
@@ -163,10 +164,11 @@ def test_a_detached_job_outlives_its_terminal_and_says_everything_in_its_folder(
     assert f"homeport-local logs {name} --follow" in err
     assert answer["TrainingJobStatus"] == "InProgress"
     assert not is_dead(owner_of(shell.folder / "runs" / name))
+    (shell.folder / "fsx" / "go").touch()
     assert shell.ask("logs", name, "--follow").stdout == "algo-1 │ ready\nalgo-1 │ done\n"
     assert described(shell, name)["TrainingJobStatus"] == "Completed"
     said = (shell.folder / "runs" / name / "harness.log").read_text()
-    assert said.startswith(f"{name} · ml.m5.large × 1")
+    assert f"{name} · ml.m5.large × 1" in said
     assert "algo-1 │ done" in said
     wait_for(lambda: "Completed in" in (shell.folder / "runs" / name / "harness.log").read_text())
 
