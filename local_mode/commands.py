@@ -64,6 +64,8 @@ def _run_job(asked: argparse.Namespace, kept: Callable[[Path], None] = lambda _:
     console.ends(result)
     if asked.json:
         print(json.dumps(masked(result.description), indent=2))
+    if result.problem:
+        raise result.problem
     return result.outcome.exit_code
 
 

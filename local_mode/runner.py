@@ -25,7 +25,8 @@ _ASKED_EVERY = 0.5  # seconds
 
 @dataclass
 class RunResult:
-    """How the run went. A job that was stopped before it had containers has no artifacts."""
+    """How the run went. A job that was stopped before it had containers has no artifacts; `problem` is what hindered
+    what it left from going where it is wanted."""
 
     plan: RunPlan
     outcome: Outcome
@@ -34,12 +35,13 @@ class RunResult:
     seconds: float
     description: dict[str, object]
     interruptions: tuple[Interruption, ...] = ()
+    problem: HomeportError | None = None
 
 
 def run_plan(plan: RunPlan, engine: Engine, watcher: Watcher, events: Events) -> RunResult:
     """Run the job to its end. `events` brings StopAsked from outside; everything started is gone on return.
 
-    What hinders a job that has begun is raised once its end is described.
+    What ends a job that has begun is raised once its end is described.
     """
     check(plan)
     image = engine.image(plan.image)
@@ -60,11 +62,7 @@ def run_plan(plan: RunPlan, engine: Engine, watcher: Watcher, events: Events) ->
             if record.began:
                 _describe(course, internal_server_error(str(error), error.exit_code), None)
             raise
-        result = _result(course, ended)
-        if ended.taken and ended.taken.problem:
-            course.says(f"the job itself: {result.outcome.secondary_status}")
-            raise ended.taken.problem
-        return result
+        return _result(course, ended)
 
 
 def _last_attempt(course: Course, engine: Engine, events: Events) -> Ended:
@@ -100,16 +98,17 @@ def _answers(engine: Engine, events: Events) -> bool:
 
 
 def _result(course: Course, ended: Ended) -> RunResult:
-    artifacts = ended.taken.artifacts if ended.taken else None
+    artifacts, problem = (ended.taken.artifacts, ended.taken.problem) if ended.taken else (None, None)
     outcome = conclude(ended.exits, ended.cause, artifacts.failures if artifacts else {})
     description = _describe(course, outcome, ended.taken)
     seconds = monotonic() - course.began
     interruptions = tuple(course.interruptions)
-    return RunResult(course.plan, outcome, artifacts, course.metrics, seconds, description, interruptions)
+    return RunResult(course.plan, outcome, artifacts, course.metrics, seconds, description, interruptions, problem)
 
 
 def _describe(course: Course, outcome: Outcome, taken: TakenAway | None) -> dict[str, object]:
     """Write down how the job ended, and say it."""
+    code = taken.problem.exit_code if taken and taken.problem else outcome.exit_code
     end = now()
     course.transitions.append(Transition(outcome.secondary_status, end))
     description = describe(
@@ -122,7 +121,7 @@ def _describe(course: Course, outcome: Outcome, taken: TakenAway | None) -> dict
         model_artifacts=taken.model if taken else _model_uri(course),
     )
     course.record.describe(description)
-    if problem := course.record.ends(description, outcome.exit_code):
+    if problem := course.record.ends(description, code):
         course.says(str(problem))
     course.watcher.status(outcome.secondary_status)
     return description
