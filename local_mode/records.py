@@ -181,7 +181,7 @@ def run_record(plan: RunPlan) -> Iterator[RunRecord]:
     Raises JobRefused where the name is taken, as SageMaker does, and DiskFull where there is no room to begin.
     """
     directory = plan.run_directory
-    _sweep(directory.parent)
+    _sweep(directory.parent, JobStore(plan.place.state))
     made_parents = [folder for folder in directory.parents if not folder.exists()]
     try:
         directory.mkdir(parents=True)
@@ -227,15 +227,16 @@ def _in_store(record: RunRecord) -> Iterator[None]:
         record.leaves()
 
 
-def _sweep(runs: Path) -> None:
+def _sweep(runs: Path, store: JobStore) -> None:
     """Remove what killed runs left half-done: folders of jobs that never began, files in the making."""
     for lock in runs.glob(f"*/{LOCK}"):
         if is_dead(owner_of(lock.parent)):
-            if not (lock.parent / _REQUEST).exists():
+            if (lock.parent / _REQUEST).exists():
+                sweep(lock.parent)
+                lock.unlink(missing_ok=True)
+            # One in the store is for whoever makes out the truth about it, and writes it there.
+            elif store.find(lock.parent.name) is None:
                 shutil.rmtree(lock.parent, ignore_errors=True)
-                continue
-            sweep(lock.parent)
-            lock.unlink(missing_ok=True)
 
 
 def model_uri(plan: RunPlan, model: Path) -> str:
