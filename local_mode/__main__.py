@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,12 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
     # Here and not above: --help answers before pydantic and docker-py are loaded. What they load stays, so looking for
     # garbage among it meanwhile is a lost fiftieth of a start.
     gc.disable()
-    from local_mode import commands  # noqa: PLC0415
     from training_job.errors import HomeportError  # noqa: PLC0415
 
+    run = _command(asked.command)
     gc.enable()
     try:
-        code = commands.run(asked)
+        code = run(asked)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read has read enough: homeport-local plan JOB | head -1
@@ -43,6 +44,17 @@ def main(arguments: list[str] | None = None) -> int:
     return code
 
 
+def _command(name: str) -> Callable[[argparse.Namespace], int]:
+    """What carries out a command: nothing that trains is loaded for those about jobs that are there."""
+    if name in ("list", "describe", "logs", "report", "stop", "prune"):
+        from local_mode import job_commands  # noqa: PLC0415
+
+        return job_commands.run
+    from local_mode import commands  # noqa: PLC0415
+
+    return commands.run
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="homeport-local",
@@ -55,15 +67,53 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--json", action="store_true", help="print DescribeTrainingJob's answer on stdout, everything else on stderr"
     )
+    train.add_argument(
+        "--detach", action="store_true", help="return once the job's hosts run; print its name alone on stdout"
+    )
     plan = commands.add_parser("plan", help="show what would run and what differs from the cloud; start nothing")
     for command in (train, plan):
         _job_arguments(command)
+    _job_commands(commands)
     hydrate = commands.add_parser("hydrate", help="fetch what a linked file system holds in S3, ahead of a job")
     hydrate.add_argument("name", metavar="NAME", help="a file system of homeport.toml, by name or id")
     hydrate.add_argument("path", metavar="PATH", nargs="?", help="only this folder or file of it")
     hydrate.add_argument("--again", action="store_true", help="fetch also what a job has deleted or moved")
     commands.add_parser("doctor", help="show what this machine has")
     return parser
+
+
+def _job_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The commands about jobs that are there."""
+    listed = commands.add_parser("list", help="show this machine's jobs, newest first")
+    listed.add_argument("--json", action="store_true", help="print ListTrainingJobs' answer")
+    listed.add_argument(
+        "--status",
+        choices=("InProgress", "Completed", "Failed", "Stopping", "Stopped"),
+        help="only jobs of this status",
+    )
+    listed.add_argument("--limit", type=_count, default=50, metavar="N", help="at most N jobs; 0: all (default: 50)")
+    described = commands.add_parser("describe", help="show how a job goes or went")
+    described.add_argument("--json", action="store_true", help="print DescribeTrainingJob's answer")
+    logs = commands.add_parser("logs", help="print the logs of a job's hosts")
+    logs.add_argument("--follow", action="store_true", help="go on until the job has ended")
+    logs.add_argument("--host", metavar="algo-N", help="this host's alone, byte for byte")
+    report = commands.add_parser("report", help="write a page about a job: its life, metrics, what it used, logs")
+    stop = commands.add_parser("stop", help="stop a job, as StopTrainingJob does")
+    stop.add_argument("--wait", action="store_true", help="return once it has ended")
+    for command in (described, logs, report, stop):
+        command.add_argument(
+            "name", metavar="NAME", help="a job's name, or as much of it as no other job's begins with"
+        )
+    pruned = commands.add_parser("prune", help="remove ended jobs and their folders; without --yes, show which")
+    pruned.add_argument("--older-than", metavar="AGE", help="only those that ended longer ago: 30d, 12h, 90m, 4w")
+    pruned.add_argument("--keep", type=_count, metavar="N", help="not the newest N")
+    pruned.add_argument("--yes", action="store_true", help="remove them")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number of jobs, not {text!r}")
+    return int(text)
 
 
 def _job_arguments(command: argparse.ArgumentParser) -> None:
@@ -80,6 +130,18 @@ def _job_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--strict", action="store_true", help="refuse fields that change the job in the cloud and have no effect here"
     )
+    command.add_argument(
+        "--limit-resources", action="store_true", help="no more cores and memory a host than its instance type has"
+    )
+    command.add_argument(
+        "--interrupt-after",
+        action="append",
+        default=[],
+        metavar="SECONDS",
+        help="take the hosts away after so much training, as a spot interruption does, and start anew; again after the "
+        "restart with a second one, or with a list: 60,30",
+    )
+    command.add_argument("--no-credentials", action="store_true", help="lend the job none of your AWS credentials")
     command.add_argument("--runs", metavar="DIRECTORY", help="where run folders go (default: runs)")
 
 

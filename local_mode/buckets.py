@@ -32,6 +32,11 @@ class Endpoint:
     url: str | None
     region: str
 
+    @property
+    def where(self) -> str:
+        """What to call it in a message."""
+        return self.url or f"S3 in {self.region}"
+
 
 Bucket = Folder | Endpoint
 

@@ -26,7 +26,7 @@ from local_mode.cache_room import LOCK, OBJECTS, PARTS, TREES, drop, lock_now, m
 from local_mode.fetching import Fetching, each, fetch
 from local_mode.inputs.listing import Entry
 from local_mode.object_store import ObjectStore, S3Object
-from local_mode.part_files import no_room_told, spool, written
+from local_mode.part_files import no_room_told, spool, sweep, written
 from training_job.errors import DiskFull, Interrupted, MachineCannot
 
 _POLL = 0.05  # seconds between two looks at a lock, and at whether the job was stopped
@@ -59,6 +59,11 @@ class Cache:
         self._directory = directory
         self._limit = limit
         self._streamed = 0
+
+    def sweep(self) -> None:
+        """Remove what killed jobs had begun."""
+        with self._told():
+            sweep(self._directory / PARTS)
 
     @contextmanager
     def tree(

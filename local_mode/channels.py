@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from local_mode.cache import Cache
 from local_mode.contents import Contents, Stores, contents
 from local_mode.fetching import Fetching
 from local_mode.inputs.listing import Entry, share, sibling_manifest
-from local_mode.inputs.s3 import S3Channel
+from local_mode.inputs.s3 import S3Channel, told_of
 from local_mode.mounts import Mount
 from local_mode.object_store import InputRefused
 from local_mode.plan import HostPlan, RunPlan
@@ -60,31 +61,38 @@ def stage(plan: RunPlan, stores: Stores, staging: Staging) -> Staged:
     listed = _listed([channel for channel in plan.channels if channel.mode != "Pipe"], plan.name, stores)
     staged = Staged()
     for channel, found in listed:
-        if channel.mode == "File":
-            _add_manifests(staged, channel, found)
-        if (folder := _folder(channel, found)) is not None:
-            _mount_everywhere(staged, channel, folder)
-            staging.told.staged(channel.name, f"{folder} as {channel.uri}, read-only")
-        elif channel.mode == "FastFile" and _can_be_mounted(channel):
-            _mount_everywhere(staged, channel, _mounted(channel, staging))
-            staging.told.staged(channel.name, f"{channel.uri}, read as it is needed, read-only")
-        else:
-            _fetch(staged, channel, found, staging)
-            size = f"{len(found.entries):,} objects, {found.size / 1e6:,.1f} MB"
-            staging.told.staged(channel.name, f"{channel.uri}, {size}, read-only{_ahead(channel)}")
+        with told_of(channel):
+            _stage(staged, channel, found, staging)
     return staged
+
+
+def _stage(staged: Staged, channel: S3Channel, found: Contents, staging: Staging) -> None:
+    """A File or FastFile channel as the directory that it is, mounted, or fetched."""
+    if channel.mode == "File":
+        _add_manifests(staged, channel, found)
+    if (folder := _folder(channel, found)) is not None:
+        _mount_everywhere(staged, channel, folder)
+        staging.told.staged(channel.name, f"{folder} as {channel.uri}, read-only")
+    elif channel.mode == "FastFile" and _can_be_mounted(channel):
+        _mount_everywhere(staged, channel, _mounted(channel, found, staging))
+        staging.told.staged(channel.name, f"{channel.uri}, read as it is needed, read-only")
+    else:
+        _fetch(staged, channel, found, staging)
+        size = f"{len(found.entries):,} objects, {found.size / 1e6:,.1f} MB"
+        staging.told.staged(channel.name, f"{channel.uri}, {size}, read-only{_ahead(channel)}")
 
 
 def _listed(channels: Sequence[S3Channel], job: str, stores: Stores) -> list[tuple[S3Channel, Contents]]:
     found, faults = [], []
     for channel in channels:
-        try:
-            listed = contents(channel, stores)
-            if channel.mode == "FastFile":
-                _check_whole_folder(channel, listed)
-            found.append((channel, listed))
-        except InputRefused as error:
-            faults.append(Fault(f"channel {channel.name}", str(error)))
+        with told_of(channel):
+            try:
+                listed = contents(channel, stores)
+                if channel.mode == "FastFile":
+                    _check_whole_folder(channel, listed)
+                found.append((channel, listed))
+            except InputRefused as error:
+                faults.append(Fault(f"channel {channel.name}", str(error)))
     if faults:
         raise JobRefused(job, faults)
     return found
@@ -122,11 +130,13 @@ def _ahead(channel: S3Channel) -> str:
     return f"; fetched whole before the start: {fuse.why_not() or 'each host has a share of its own'}"
 
 
-def _mounted(channel: S3Channel, staging: Staging) -> Path:
+def _mounted(channel: S3Channel, found: Contents, staging: Staging) -> Path:
     assert isinstance(channel.bucket, Endpoint)
     point = staging.work / channel.name
     prefix = channel.uri.key.rstrip("/")
-    return staging.stack.enter_context(fast_file.mounted(channel.bucket, prefix, point, staging.limit))
+    # rclone fails to read what its disk has no room to keep.
+    kept = staging.limit if found.size < shutil.disk_usage(staging.work).free else 0
+    return staging.stack.enter_context(fast_file.mounted(channel.bucket, prefix, point, kept))
 
 
 def _fetch(staged: Staged, channel: S3Channel, found: Contents, staging: Staging) -> None:

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from time import monotonic
 from types import TracebackType
@@ -18,7 +19,7 @@ from uuid import uuid4
 from local_mode.directory_stream import StreamBroken, members
 from local_mode.engine import Host, NoSuchDirectory
 from local_mode.mirror import Count, Mirror, Synced, copied
-from local_mode.object_store import ObjectStore
+from local_mode.object_store import ObjectStore, S3Object
 from local_mode.part_files import spool, written
 from local_mode.restoring import Restored
 from training_job.errors import HomeportError, MachineCannot
@@ -46,20 +47,33 @@ class NotKept(MachineCannot):
 
 
 def check_writable(store: ObjectStore, prefix: str, work: Path) -> None:
-    """Write and delete an object below the prefix. Raises CannotSync; `work` is a directory to write to."""
-    key = f"{prefix.rstrip('/')}/homeport-may-write-{uuid4().hex[:8]}".lstrip("/")
+    """Write and delete an object below the prefix, and what killed runs left of theirs.
+
+    Raises CannotSync; `work` is a directory to write to.
+    """
+    probes = f"{prefix.rstrip('/')}/homeport-may-write-".lstrip("/")
+    key = f"{probes}{uuid4().hex[:8]}"
+    left: list[S3Object] = []
     try:
         # Asked first, since writing to a bucket whose directory is not there would make it. Whoever may write need not
         # be one who may list.
         with suppress(MachineCannot):
-            store.listed(key)
+            left = store.listed(probes)
         with spool(work) as folder:
             probe = folder / "probe"
             probe.write_bytes(b"may be deleted")
             store.write(key, probe)
-        store.delete([key])
+        store.delete([key, *(found.key for found in left)])
     except (HomeportError, OSError) as error:
         raise CannotSync(store.uri(prefix), error) from None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A moment: seconds since 1970, and of our steady clock."""
+
+    clock: float
+    steady: float
 
 
 class Syncing:
@@ -104,6 +118,18 @@ class Syncing:
     def hold(self) -> None:
         """Break off the pass under way and begin no other before `finish`: a signal to a host that is read waits."""
         self._over.set()
+
+    def lost(self, synced: Synced, moment: Moment, most: float) -> float | None:
+        """Seconds of work before `moment`, at most `most`, of which the store holds nothing; None where it got nothing.
+
+        No pass follows: what the hosts left beyond that is gone with them.
+        """
+        self._end_thread()
+        newest = next(mirror.newest for mirror in self._mirrors if mirror.synced == synced)
+        if newest is None:
+            return None
+        # An engine's clock need not be ours, but no file was written after it was read.
+        return min(max(moment.clock - newest.mtime, moment.steady - newest.read, 0.0), most)
 
     def finish(self) -> dict[str, Count]:
         """The last pass, of hosts that have ended; what was done in all, by directory.

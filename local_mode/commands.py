@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from local_mode.attempt import Events
+from local_mode.aws_identity import may_be_here
 from local_mode.console import Console, doctor_text, plan_text
+from local_mode.detaching import Detached
 from local_mode.docker_engine import DockerEngine
 from local_mode.hydration import hydrate
+from local_mode.job_record import JobRecord
+from local_mode.job_store import GPUsTaken, JobStore
+from local_mode.machine import Machine
 from local_mode.place import Place, read_place
 from local_mode.plan import Options, plan_run
 from local_mode.preflight import check
-from local_mode.runner import run_plan
+from local_mode.reconciling import reconcile, remove_owned
+from local_mode.runner import RunResult, run_plan
 from local_mode.signals import stop_signals
 from training_job.errors import Fault, ImageNotFound, JobRefused
 from training_job.job_file import Changes, read_job
 from training_job.model import TrainingJob
+from training_job.secret_names import masked
 
 _OUR_IMAGES = ("homeport/tensorflow:cpu", "homeport/tensorflow:gpu")
 
@@ -30,22 +41,73 @@ def run(asked: argparse.Namespace) -> int:
 
 
 def _train(asked: argparse.Namespace) -> int:
+    if not asked.detach:
+        return _run_job(asked)
+    detached = Detached.fork()
+    if detached.pid == 0:
+        return _run_job(asked, detached.kept)
+    name, code = detached.wait()
+    if name:
+        print(f"follow it: homeport-local logs {name} --follow · stop it: homeport-local stop {name}", file=sys.stderr)
+        print(name)
+    return code
+
+
+def _run_job(asked: argparse.Namespace, kept: Callable[[Path], None] = lambda _: None) -> int:
     with stop_signals() as events:
         job, place = _read(asked)
         engine = DockerEngine.connect()
         machine = engine.machine()
-        console = Console(asked.job, machine, sys.stderr if asked.json else sys.stdout)
+        console = Console(asked.job, machine, sys.stderr if asked.json else sys.stdout, kept)
         with console:
-            result = run_plan(plan_run(job, machine, place, _options(asked)), engine, console, events)
+            result = _run_with_free_gpus(asked, job, place, _Harness(engine, machine, console, events))
     console.ends(result)
     if asked.json:
-        print(json.dumps(result.description, indent=2))
+        print(json.dumps(masked(result.description), indent=2))
+    if result.problem:
+        raise result.problem
     return result.outcome.exit_code
+
+
+@dataclass(frozen=True)
+class _Harness:
+    """What runs a job."""
+
+    engine: DockerEngine
+    machine: Machine
+    console: Console
+    events: Events
+
+
+def _run_with_free_gpus(asked: argparse.Namespace, job: TrainingJob, place: Place, harness: _Harness) -> RunResult:
+    """Run the job on GPUs that no other has, planned anew whenever another was given one of them meanwhile."""
+    while True:
+        machine = _with_held(harness.engine, harness.machine, place, harness.console.swept)
+        plan = plan_run(job, machine, place, _options(asked))
+        try:
+            return run_plan(plan, harness.engine, harness.console, harness.events)
+        except GPUsTaken:
+            continue
+
+
+def _with_held(
+    engine: DockerEngine, machine: Machine, place: Place, swept: Callable[[list[str]], None] = lambda _: None
+) -> Machine:
+    """The machine with the GPUs that jobs hold, those of killed ones freed."""
+
+    def remove(killed: Sequence[JobRecord]) -> None:
+        if left := remove_owned(engine, killed):
+            swept(left)
+
+    store = JobStore(place.state)
+    reconcile(store, remove)
+    return replace(machine, held=store.held_gpus())
 
 
 def _plan(asked: argparse.Namespace) -> int:
     job, place = _read(asked)
-    machine = DockerEngine.connect().machine()
+    engine = DockerEngine.connect()
+    machine = _with_held(engine, engine.machine(), place)
     plan = plan_run(job, machine, place, _options(asked))
     check(plan)
     print(plan_text(plan, machine))
@@ -67,7 +129,8 @@ def _doctor(_asked: argparse.Namespace) -> int:
             return False
         return True
 
-    print(doctor_text(engine.machine(), place, [(name, there(name)) for name in _OUR_IMAGES]))
+    machine = _with_held(engine, engine.machine(), place)
+    print(doctor_text(machine, place, [(name, there(name)) for name in _OUR_IMAGES]))
     return 0
 
 
@@ -98,4 +161,17 @@ def _options(asked: argparse.Namespace) -> Options:
         virtual_gpus=asked.virtual_gpus,
         live_code=asked.live_code,
         strict=asked.strict,
+        limit_resources=asked.limit_resources,
+        interrupt_after=tuple(_seconds(text) for given in asked.interrupt_after for text in given.split(",")),
+        credentials=not asked.no_credentials and may_be_here(os.environ, Path.home()),
     )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise JobRefused("--interrupt-after", [Fault("", f"must be seconds of training, not {text!r}")])
+    return seconds

@@ -4,34 +4,39 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TextIO
 
 from local_mode.buckets import Folder, find_bucket
 from local_mode.engine import Image
+from local_mode.job_text import duration, line_text
 from local_mode.machine import Machine
+from local_mode.outputs import Artifacts
 from local_mode.place import Place
 from local_mode.plan import RunPlan, describe_gpus
 from local_mode.progress import Progress
-from local_mode.records import masked
 from local_mode.runner import RunResult
 from local_mode.supervision import Signal
 from training_job import instance_types
+from training_job.secret_names import masked
 
-# mpirun --tag-output as the toolkits rewrite it (sagemaker-training process.py:196-213), or as it comes.
-_RANK_TAG = re.compile(r"^\[\d+,(?:mpirank:)?(\d+)(?:,[^\]]*)?\]<std(?:out|err)>:")
-_STATUS_OF_AN_END = ("Completed", "Failed", "Stopped", "MaxRuntimeExceeded")
+_STATUS_OF_AN_END = ("Completed", "Failed", "Stopped", "MaxRuntimeExceeded", "MaxWaitTimeExceeded")
+_ENDS_A_LINE = ("Training", "Interrupted", "Stopping")
 
 
 class Console:
-    """The watcher that a person reads. `job_file` is named in the command that tells more."""
+    """The watcher that a person reads. `job_file` is named in the command that tells more; `kept` hears where the job's
+    folder is once it stays."""
 
-    def __init__(self, job_file: str, machine: Machine, stream: TextIO) -> None:
+    def __init__(
+        self, job_file: str, machine: Machine, stream: TextIO, kept: Callable[[Path], None] = lambda _: None
+    ) -> None:
         self._job_file = job_file
         self._machine = machine
         self._stream = stream
+        self._kept = kept
         self._mid_line = False
         self._fetch: Progress | None = None
 
@@ -58,6 +63,10 @@ class Console:
             f"  {'differs':<12} {kinds['emulated']} emulated, {kinds['recorded']} recorded: "
             f"homeport-local plan {self._job_file}"
         )
+
+    def kept(self, directory: Path) -> None:
+        """Said nowhere; whoever waits for it hears of it."""
+        self._kept(directory)
 
     def swept(self, jobs: list[str]) -> None:
         """What an earlier run left, removed."""
@@ -89,13 +98,12 @@ class Console:
             return
         self._write(f" · {status}" if self._mid_line else status)
         self._mid_line = True
-        if status in ("Training", "Stopping"):
+        if status in _ENDS_A_LINE:
             self._settle()
 
     def line(self, host: str, line: bytes) -> None:
         """A line of a host's log, the rank before it where mpirun said which."""
-        text = _RANK_TAG.sub(r"[\1] ", line.decode(errors="replace").rstrip("\r\n"))
-        self._write(f"{host} │ {text}\n")
+        self._write(line_text(host, line))
 
     def signalled(self, signal: Signal) -> None:
         """Why the log goes quiet, and what a person can do about it."""
@@ -104,10 +112,12 @@ class Console:
 
     def ends(self, result: RunResult) -> None:
         """Status, duration, why it failed, the final metrics, where the model is, what the cloud would bill."""
-        outcome, artifacts = result.outcome, result.artifacts
+        outcome = result.outcome
         self._write(" · " if self._mid_line else "")
         self._mid_line = False
         self._say(f"{outcome.secondary_status} in {duration(result.seconds)}")
+        if result.plan.limits.interruptions:
+            self._say(f"  {_work_lost(result)}")
         if outcome.failure_reason is not None:
             self._say(f"  {outcome.failed_host} failed first: its log is {result.plan.run_directory}/logs")
             self._say("\n".join(f"  {line}" for line in outcome.failure_reason.splitlines()))
@@ -117,16 +127,19 @@ class Console:
             self._say(f"  {name}: no line matched its regex")
         for name in sorted(result.metrics.too_slow):
             self._say(f"  {name}: its regex was dropped: it could not decide a line in time")
+        if result.artifacts:
+            self._left(result.artifacts)
+        for text in _bill(result.plan):
+            self._say(text)
+
+    def _left(self, artifacts: Artifacts) -> None:
         for collision in artifacts.collisions:
             writers = f"was written by {', '.join(collision.hosts)}; {collision.hosts[0]}'s was kept"
             self._say(f"  {collision.archive}: {collision.path} {writers}")
-        size = artifacts.model.stat().st_size
         empty = "" if artifacts.model_files else ": empty, nothing was saved in /opt/ml/model"
-        self._say(f"  model  {_near(artifacts.model)} ({size / 1e6:.1f} MB{empty})")
+        self._say(f"  model  {_near(artifacts.model)} ({artifacts.model_size / 1e6:.1f} MB{empty})")
         if artifacts.output_files:
             self._say(f"  output {_near(artifacts.output)}")
-        for text in _bill(result.plan):
-            self._say(text)
 
     def _fetch_ends(self) -> None:
         if self._fetch is not None:
@@ -180,7 +193,7 @@ def doctor_text(machine: Machine, place: Place, images: Iterable[tuple[str, bool
         f"engine       {machine.engine}{', rootless' if machine.rootless else ''}",
         f"cores        {machine.cores}",
         f"memory       {machine.memory / 2**30:.1f} GiB",
-        f"GPUs         {', '.join(machine.gpus) or 'none: jobs for GPU instances get virtual ones'}",
+        f"GPUs         {_gpus(machine) or 'none: jobs for GPU instances get virtual ones'}",
         f"place        {place.file or 'no homeport.toml at or above this folder'}",
         f"runs         {place.runs}",
     ]
@@ -194,14 +207,21 @@ def doctor_text(machine: Machine, place: Place, images: Iterable[tuple[str, bool
         elif bucket:
             lines.append(f"bucket       {name}: S3 at {bucket.url or bucket.region}")
     lines.append(f"cache        {place.cache}, at most {place.cache_bytes / 1e9:g} GB")
+    lines.append(f"jobs         {place.state}")
     lines += [f"image        {name}{'' if there else ': not built; make image'}" for name, there in images]
     return "\n".join(lines)
 
 
-def duration(seconds: float) -> str:
-    """`1 min 12 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+def _gpus(machine: Machine) -> str:
+    return ", ".join(f"{gpu} (held by {machine.held[gpu]})" if gpu in machine.held else gpu for gpu in machine.gpus)
+
+
+def _work_lost(result: RunResult) -> str:
+    """What interruptions cost, and which of those that were asked for did not come."""
+    came, asked = len(result.interruptions), len(result.plan.limits.interruptions)
+    lost = duration(sum(interruption.seconds_lost for interruption in result.interruptions))
+    ended = "; it ended before the next" if came < asked else ""
+    return f"interrupted {came} of {asked} times: {lost} of work lost in all{ended}"
 
 
 def _near(path: str | os.PathLike[str]) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from local_mode.buckets import Bucket, Folder, find_bucket, unknown
-from local_mode.inputs.listing import Entry, ListingRefused, Manifest, laid_out, read_manifest, under_prefix
+from local_mode.inputs.listing import Entry, ListingRefused, Manifest, laid_out, named, read_manifest
 from local_mode.inputs.s3 import S3Channel
-from local_mode.lookup import looked_up
+from local_mode.lookup import looked_up, not_found
 from local_mode.object_store import FolderStore, InputRefused, ObjectStore
 from local_mode.place import Place
 from training_job.s3_uri import S3Uri
@@ -85,21 +85,27 @@ def text_of(uri: S3Uri, store_of: StoreOf) -> str:
 
 def _of_prefix(channel: S3Channel, store_of: StoreOf) -> Contents:
     store = store_of(channel.uri.bucket)
-    return Contents(store, channel.uri, tuple(under_prefix(channel.uri.key, store.listed(channel.uri.key))))
+    found = named(channel.uri.key, store.listed(channel.uri.key))
+    return Contents(store, channel.uri, tuple(_fit(channel, found)))
 
 
 def _of_manifest(channel: S3Channel, store_of: StoreOf) -> Contents:
     manifest = read_manifest(text_of(channel.uri, store_of))
     store = store_of(manifest.prefix.bucket)
-    return Contents(store, manifest.prefix, tuple(_named(manifest, store)))
+    return Contents(store, manifest.prefix, tuple(_fit(channel, _named(manifest, store))))
 
 
 def _named(manifest: Manifest, store: ObjectStore) -> list[Entry]:
     keys = [(name, manifest.prefix.key + name) for name in manifest.names]
     known = looked_up(store, [key for _, key in keys])
-    if missing := [f"names {store.uri(key)}, which is not there" for _, key in keys if key not in known]:
-        raise ListingRefused(missing)
-    return laid_out(Entry(name, known[key]) for name, key in keys)
+    if missing := not_found(store, (key for _, key in keys), known):
+        raise ListingRefused([f"names {what}" for what in missing])
+    return [Entry(name, known[key]) for name, key in keys]
+
+
+def _fit(channel: S3Channel, entries: list[Entry]) -> list[Entry]:
+    """A stream takes what no directory could hold side by side."""
+    return entries if channel.mode == "Pipe" else laid_out(entries)
 
 
 def few(reasons: tuple[str, ...]) -> list[str]:
@@ -111,4 +117,5 @@ def few(reasons: tuple[str, ...]) -> list[str]:
 def _near(channel: S3Channel) -> str:
     if channel.data_type == "ManifestFile":
         return ": the manifest names none"
-    return f" in {channel.bucket.path}" if isinstance(channel.bucket, Folder) else ""
+    where = f"in {channel.bucket.path}" if isinstance(channel.bucket, Folder) else f"at {channel.bucket.where}"
+    return f" {where}. Correct the URI, or put the objects there first"

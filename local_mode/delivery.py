@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from local_mode.object_store import ObjectStore
@@ -47,7 +47,7 @@ def deliver(artifacts: Artifacts, store: ObjectStore, prefix: str) -> list[str]:
     with ThreadPoolExecutor(max_workers=_UPLOADS) as pool:
         uploads = [pool.submit(one, *file) for file in zip(artifacts.files, keys, strict=True)]
         try:
-            for upload in as_completed(uploads):
+            for upload in uploads:
                 upload.result()
         except BaseException:
             failed.set()

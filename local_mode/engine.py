@@ -28,11 +28,44 @@ class Ended:
     out_of_memory: bool
 
 
+@dataclass(frozen=True)
+class Usage:
+    """What a container has used since its start, in seconds of one core and bytes; `memory` is what it holds now."""
+
+    cpu_seconds: float
+    memory: int
+    received: int
+    sent: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """A Python program for 3.6 and later that needs nothing but its own library, by a name for people."""
+
+    name: str
+    text: str
+    arguments: tuple[str, ...]
+
+
 class NoSuchDirectory(MachineCannot):
     """A host has no directory of this path."""
 
     def __init__(self, path: str) -> None:
         super().__init__(f"{path}: the container has no such directory")
+
+
+class Companion(Protocol):
+    """A program that runs beside a host: in its network, and in nothing else of it."""
+
+    def lines(self) -> Iterator[bytes]:
+        """What it says, without the line ends, until it is ended. Raises MachineCannot if it ends by itself; where the
+        host has ended before it came there is no line."""
+
+    def tell(self, line: bytes) -> None:
+        """Say a line to it."""
+
+    def end(self) -> None:
+        """End it, from any thread; `lines` ends too."""
 
 
 class Host(Protocol):
@@ -53,12 +86,18 @@ class Host(Protocol):
     def signal(self, name: str) -> None:
         """Send SIGTERM or SIGKILL to PID 1; nothing happens if it has ended."""
 
+    def usage(self) -> Usage | None:
+        """What it uses; None unless it runs."""
+
     def fetch(self, path: str) -> Generator[bytes, None, None]:
         """The directory at `path` as a tar, its own name the first part of every member's; after the end too.
 
         Raises NoSuchDirectory at the first piece. To be closed: an engine may hold the container while it is read,
         and a signal to it, or the news of its end, then waits.
         """
+
+    def companion(self, program: Program) -> AbstractContextManager[Companion]:
+        """A program beside it, gone on exit, and with the harness if that is killed. Raises MachineCannot."""
 
 
 class Engine(Protocol):

@@ -20,8 +20,8 @@ from local_mode.cache import Cache
 from local_mode.contents import StoreOf, contents, few, text_of
 from local_mode.inputs.listing import Attribute, ListingRefused, read_augmented, share, shuffled
 from local_mode.inputs.recordio import header, padding
-from local_mode.inputs.s3 import S3Channel
-from local_mode.lookup import looked_up
+from local_mode.inputs.s3 import S3Channel, told_of
+from local_mode.lookup import looked_up, not_found
 from local_mode.object_store import InputRefused, ObjectStore, ObjectVanished, S3Object
 from local_mode.part_files import no_room_told
 from local_mode.pipes import Feed, Piece
@@ -82,7 +82,7 @@ class _Source:
         rows = shuffled(self.rows, self.channel.seed, epoch)
         if self.channel.sharded:
             rows = share(rows, number, len(self.channel.hosts))
-        with ThreadPoolExecutor(_FETCHERS) as pool:
+        with told_of(self.channel), ThreadPoolExecutor(_FETCHERS) as pool:
             try:
                 for value in self._fetched_ahead(chain.from_iterable(rows), pool):
                     yield from self._record(value) if self.channel.record_io else self._plain(value)
@@ -192,9 +192,10 @@ def _referenced(lines: Iterable[Sequence[Attribute]], store_of: StoreOf) -> dict
     missing: list[str] = []
     for bucket, references in wanted.items():
         store = store_of(bucket)
-        found = looked_up(store, [reference.key for reference in references])
+        keys = [reference.key for reference in references]
+        found = looked_up(store, keys)
         known |= {uri: Stored(store, found[uri.key]) for uri in references if uri.key in found}
-        missing += [f"refers to {uri}, which is not there" for uri in references if uri.key not in found]
+        missing += [f"refers to {what}" for what in not_found(store, keys, found)]
     if missing:
         raise ListingRefused(missing)
     return known

@@ -19,16 +19,16 @@ _PATIENCE = 30.0
 
 
 @contextmanager
-def mounted(bucket: Endpoint, prefix: str, mount_point: Path, limit: int) -> Iterator[Path]:
+def mounted(bucket: Endpoint, prefix: str, mount_point: Path, kept: int) -> Iterator[Path]:
     """The folder `prefix` of a bucket at `mount_point` while the context is open.
 
-    What was read is kept beside it, at most `limit` bytes: two rclones must not share what they keep.
+    What was read is kept beside it, at most `kept` bytes: two rclones must not share what they keep. With 0 nothing is.
     """
     mount_point.mkdir(parents=True)
     log = mount_point.with_suffix(".log")
     with log.open("wb") as output:
         server = subprocess.Popen(
-            _command(bucket, prefix, mount_point, limit),
+            _command(bucket, prefix, mount_point, kept),
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -45,7 +45,7 @@ def mounted(bucket: Endpoint, prefix: str, mount_point: Path, limit: int) -> Ite
         server.wait()
 
 
-def _command(bucket: Endpoint, prefix: str, mount_point: Path, limit: int) -> list[str]:
+def _command(bucket: Endpoint, prefix: str, mount_point: Path, kept: int) -> list[str]:
     kind = f'provider=Other,endpoint="{bucket.url}",force_path_style=true' if bucket.url else "provider=AWS"
     return [
         _program(),
@@ -54,7 +54,7 @@ def _command(bucket: Endpoint, prefix: str, mount_point: Path, limit: int) -> li
         str(mount_point),
         *("--read-only", "--allow-other", "--use-server-modtime", "--no-checksum"),
         *("--dir-cache-time", "10000h", "--attr-timeout", "1h", "--poll-interval", "0"),
-        *("--vfs-cache-mode", "full", "--vfs-cache-max-size", f"{limit}B", "--vfs-fast-fingerprint"),
+        *("--vfs-cache-mode", "full" if kept else "off", "--vfs-cache-max-size", f"{kept}B", "--vfs-fast-fingerprint"),
         *("--cache-dir", str(mount_point.with_suffix(".kept"))),
         *("--vfs-read-chunk-size", "16M", "--vfs-read-ahead", "64M", "--buffer-size", "8M", "--transfers", "16"),
     ]

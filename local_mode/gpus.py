@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from training_job.errors import Fault, JobRefused, MachineCannot
 from training_job.instance_types import instance_type
@@ -25,6 +26,7 @@ esac
 """
 STUB_PATH = "/usr/bin/nvidia-smi"
 """Where the NVIDIA container runtime puts the real one."""
+_NONE_HELD: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -36,19 +38,31 @@ class GPUs:
 
 
 class NotEnoughGPUs(MachineCannot):
-    """The job's hosts want more GPUs than this machine has."""
+    """The job's hosts want more GPUs than this machine has, or than other jobs leave of them."""
 
-    def __init__(self, wanted: int, kind: str, found: int) -> None:
+    def __init__(self, wanted: int, kind: str, found: int, held: Mapping[str, str]) -> None:
+        jobs = "; ".join(
+            f"{job} holds {','.join(gpu for gpu in held if held[gpu] == job)}" for job in dict.fromkeys(held.values())
+        )
+        waiting = "wait for a job or stop it (homeport-local stop NAME), " if held else ""
         super().__init__(
-            f"the job wants {wanted} GPUs ({kind}) and this machine has {found}. Ways out: fewer with --gpus 0,1,… "
-            "or --instance-count, CPU ranks with --virtual-gpus N, another --instance-type, or the cloud."
+            f"the job wants {wanted} GPUs ({kind}) and this machine has {found}{f', of which {jobs}' if held else ''}. "
+            f"Ways out: {waiting}fewer with --gpus 0,1,… or --instance-count, CPU ranks with --virtual-gpus N, another "
+            "--instance-type, or the cloud."
         )
 
 
 def share(
-    types: Sequence[str], found: Sequence[str], cores: int, *, asked: Sequence[str] | None, virtual: int | None
+    types: Sequence[str],
+    found: Sequence[str],
+    cores: int,
+    *,
+    asked: Sequence[str] | None,
+    virtual: int | None,
+    held: Mapping[str, str] = _NONE_HELD,
 ) -> tuple[GPUs, ...]:
-    """What the host of each instance type gets, in order. `found` are the machine's ids, `asked` is --gpus."""
+    """What the host of each instance type gets, in order. `found` are the machine's ids, `held` those of them that
+    other jobs have, by id with the job; `asked` is --gpus."""
     wanted = [_count(name, known=asked is not None or virtual is not None) for name in types]
     with_gpus = sum(1 for count in wanted if count)
     if virtual is not None or (asked is None and not found):
@@ -59,13 +73,13 @@ def share(
             raise JobRefused("--gpus", [Fault("", f"{','.join(asked)} names a GPU twice; each goes to one host")])
         missing = sorted(set(asked) - set(found))
         if missing or len(asked) < with_gpus:
-            raise NotEnoughGPUs(max(len(asked), with_gpus), _kind(types), len(found))
+            raise NotEnoughGPUs(max(len(asked), with_gpus), _kind(types), len(found), held)
         if with_gpus and len(asked) % with_gpus:
             raise JobRefused("--gpus", [Fault("", f"{len(asked)} GPUs cannot be shared evenly by {with_gpus} hosts")])
         wanted = [len(asked) // with_gpus if count else 0 for count in wanted]
-    pool = list(found if asked is None else asked)
+    pool = [gpu for gpu in (found if asked is None else asked) if gpu not in held]
     if sum(wanted) > len(pool):
-        raise NotEnoughGPUs(sum(wanted), _kind(types), len(found))
+        raise NotEnoughGPUs(sum(wanted), _kind(types), len(found), held)
     shares = []
     for count in wanted:
         shares.append(GPUs(ids=tuple(pool[:count])))

@@ -67,8 +67,10 @@ TREATMENTS: dict[str, Treatment] = {
     "AlgorithmSpecification.EnableSageMakerMetricsTimeSeries": _recorded("metrics.jsonl always holds the series"),
     "AlgorithmSpecification.ContainerEntrypoint": _honoured("the container's entrypoint"),
     "AlgorithmSpecification.ContainerArguments": _honoured("the container's arguments"),
-    "AlgorithmSpecification.TrainingImageConfig": _recorded("the engine signs in to registries by its own settings"),
-    "RoleArn": _recorded("its account is in TRAINING_JOB_ARN; the container gets no credentials"),
+    "AlgorithmSpecification.TrainingImageConfig": _recorded(
+        "the image is pulled with the docker config's sign-in; no Lambda is asked"
+    ),
+    "RoleArn": _recorded("its account is in TRAINING_JOB_ARN; the credentials are those of whoever runs the job"),
     "InputDataConfig.ChannelName": _honoured("/opt/ml/input/data/<channel>"),
     "InputDataConfig.DataSource.S3DataSource": _emulated(
         "the directory that plays the bucket, or the machine's cache; read-only"
@@ -99,24 +101,26 @@ TREATMENTS: dict[str, Treatment] = {
     "ResourceConfig.SelectedInstanceType": _recorded("the service's answer, not a request"),
     "ResourceConfig.SelectedInstanceCount": _recorded("the service's answer, not a request"),
     "VpcConfig": _recorded("the containers share a network of their own"),
-    "StoppingCondition.MaxRuntimeInSeconds": _honoured("SIGTERM, 120 s, SIGKILL; MaxRuntimeExceeded"),
-    "StoppingCondition.MaxWaitTimeInSeconds": _recorded("nothing to wait for"),
+    "StoppingCondition.MaxRuntimeInSeconds": _honoured("SIGTERM, 120 s, SIGKILL; MaxRuntimeExceeded; of all attempts"),
+    "StoppingCondition.MaxWaitTimeInSeconds": _honoured("waiting and running; MaxWaitTimeExceeded; spot only"),
     "StoppingCondition.MaxPendingTimeInSeconds": _recorded("nothing to wait for"),
     "Tags": _recorded("no account to tag in"),
     "EnableNetworkIsolation": _emulated("an internal network: the hosts reach each other and nothing else"),
     "EnableInterContainerTrafficEncryption": _recorded("traffic between hosts does not leave this machine"),
-    "EnableManagedSpotTraining": _missing("the job is never interrupted"),
+    "EnableManagedSpotTraining": _missing("interrupted only by --interrupt-after SECONDS, and emulated then"),
     "CheckpointConfig": _emulated(
         "restored and kept in step; recorded, and kept under runs/, if no mapping has its bucket"
     ),
-    "DebugHookConfig": _missing("no debughookconfig.json, so smdebug's hook stays off"),
+    "DebugHookConfig": _emulated(
+        "debughookconfig.json; what the hook saves is kept in step if a mapping has its bucket"
+    ),
     "DebugRuleConfigurations": _recorded("rules are run by the service"),
     "TensorBoardOutputConfig": _emulated("kept in step; recorded, and kept under runs/, if no mapping has its bucket"),
     "ExperimentConfig": _recorded("no experiment to join"),
-    "ProfilerConfig": _missing("no profilerconfig.json, so nothing is profiled"),
+    "ProfilerConfig": _emulated("profilerconfig.json; no system metrics; kept in step if a mapping has its bucket"),
     "ProfilerRuleConfigurations": _recorded("rules are run by the service"),
     "Environment": _honoured("environment variables, as they stand"),
-    "RetryStrategy": _recorded("the service's own faults do not happen here"),
+    "RetryStrategy": _emulated("a fault of the engine starts the job anew, one of the algorithm never does"),
     "RemoteDebugConfig": _recorded("open a shell with the engine's exec"),
     "InfraCheckConfig": _recorded("no instances to check"),
     "SessionChainingConfig": _recorded("no session"),
@@ -143,16 +147,21 @@ def emulated_library(job: TrainingJob) -> dict[str, Treatment]:
     return {"HyperParameters": _emulated(f"{TREATMENTS['HyperParameters'].how}; {library}")}
 
 
+def rehearsed(interruptions: tuple[float, ...]) -> Treatment:
+    """Managed spot training where --interrupt-after plays the market. Times are seconds of training."""
+    times = ", then ".join(f"{seconds:g} s" for seconds in interruptions)
+    return _emulated(f"interrupted after {times} of training and started anew, as --interrupt-after asks")
+
+
 def ledger(job: TrainingJob, notes: Mapping[str, str], treatments: Mapping[str, Treatment]) -> tuple[LedgerEntry, ...]:
     """An entry for each treated field that the job sets. `notes` says more of a field than its treatment does,
     `treatments` stands in for it in this job."""
     entries: dict[str, LedgerEntry] = {}
-    idle = ("ProfilerConfig",) if job.profiler_config and job.profiler_config.disable_profiler else ()
     for field, value in _leaves(job.request(), ""):
         name = treated(field)
         treatment = treatments.get(name) or TREATMENTS[name]
         seen = entries.get(name)
-        strict = (treatment.strict and value is not False and name not in idle) or bool(seen and seen.strict)
+        strict = (treatment.strict and value is not False) or bool(seen and seen.strict)
         how = f"{treatment.how}; {notes[name]}" if name in notes else treatment.how
         entries[name] = LedgerEntry(name, treatment.kind, how, strict)
     return tuple(entries.values())

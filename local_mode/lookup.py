@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from local_mode.object_store import ObjectStore, S3Object
+from local_mode.object_store import NO_FILE, ObjectStore, S3Object, is_path
 
 _AT_ONCE = 16
 # A listing brings 1000 keys in one answer, wanted or not; nobody knows before how many lie in a folder.
@@ -16,7 +16,7 @@ _MANY = 1000
 def looked_up(store: ObjectStore, keys: Iterable[str]) -> dict[str, S3Object]:
     """The objects that there are, by key."""
     by_folder: dict[str, set[str]] = defaultdict(set)
-    for key in keys:
+    for key in filter(is_path, keys):
         folder, slash, _ = key.rpartition("/")
         by_folder[folder + slash].add(key)
     found: list[S3Object | None] = []
@@ -29,3 +29,12 @@ def looked_up(store: ObjectStore, keys: Iterable[str]) -> dict[str, S3Object]:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found += pool.map(store.find, single)
     return {item.key: item for item in found if item}
+
+
+def not_found(store: ObjectStore, keys: Iterable[str], found: Container[str]) -> list[str]:
+    """Each of the keys that was not found, and why."""
+    return [
+        f"{store.uri(key)}, {'which is not there' if is_path(key) else f'and {NO_FILE}'}"
+        for key in keys
+        if key not in found
+    ]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What jobs can have here. `gpus` are NVIDIA device ids; memory is in bytes. `same_kernel` is false for an engine
-    in a virtual machine or on another computer."""
+    """What jobs can have here. `gpus` are NVIDIA device ids, `held` those that jobs have now, with the job; memory is
+    in bytes. `same_kernel` is false for an engine in a virtual machine or on another computer."""
 
     cores: int
     memory: int
@@ -18,6 +19,7 @@ class Machine:
     rootless: bool = False
     same_kernel: bool = True
     engine: str = ""
+    held: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_gpus() -> tuple[str, ...]:

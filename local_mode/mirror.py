@@ -97,6 +97,8 @@ class Mirror:
     kept: dict[str, bytes] = field(default_factory=dict)
     """Digests of what we know the store to hold; empty where an upload may have failed half-way."""
     count: Count = field(default_factory=Count)
+    newest: Version | None = None
+    """Of what went to the store, what was written last."""
     _links: dict[str, dict[str, set[str]]] = field(default_factory=dict)
 
     def began_with(self, digests: Mapping[str, bytes], sizes: Mapping[str, int], mtime: float) -> None:
@@ -198,6 +200,8 @@ class Mirror:
                 self.count.uploaded += 1
                 self.count.size += change.version.size
             known[path] = change.version
+        if self.newest is None or change.version.mtime > self.newest.mtime:
+            self.newest = change.version
 
     def _linked(self, host: str) -> bool:
         """Give hard links their file's version; one that the store lacks has the file read again, to be sent twice."""

@@ -136,7 +136,7 @@ class FolderStore:
                 shutil.copyfileobj(content, part, CHUNK)
         except PermissionError as error:
             raise MachineCannot(f"{self.uri(key)}: {error.filename} cannot be written by you") from None
-        except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        except OSError as error:
             raise MachineCannot(f"{self.uri(key)}: {target} cannot be written: {error.strerror}") from None
 
     def delete(self, keys: Sequence[str]) -> None:

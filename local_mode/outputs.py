@@ -49,6 +49,8 @@ class Artifacts:
     model: Path
     output: Path
     model_files: int = 0
+    model_size: int = 0
+    """Bytes of the model's archive, or of its files."""
     output_files: int = 0
     collisions: list[Collision] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
@@ -72,14 +74,16 @@ def collect(hosts: Mapping[str, Host], directory: Path, compressed: bool = True)
     with made(output) as making:
         outputs = _Merge(output.name, making, below="data/")
         _gather(hosts, OUTPUT_DIRECTORY, outputs, failures)
+    model_parts = tuple(_files(model))
     return Artifacts(
         model=model,
         output=output,
         model_files=models.files,
+        model_size=sum(file.path.stat().st_size for file in model_parts),
         output_files=outputs.files,
         collisions=models.collisions + outputs.collisions,
         failures=failures,
-        files=(*_files(model), *(_files(output) if outputs.files else ())),
+        files=(*model_parts, *(_files(output) if outputs.files else ())),
     )
 
 

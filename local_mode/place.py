@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from local_mode.container_options import ContainerOptions
+from local_mode.job_store import state_directory
 from training_job.errors import Fault, JobRefused
 from training_job.faults import dotted, faults_of
 from training_job.s3_uri import S3Uri
@@ -91,6 +93,8 @@ class _Cache(_Table):
 class _Local(_Table):
     runs: str = "runs"
     code: str = "entrypoints"
+    container: ContainerOptions = Field(default_factory=ContainerOptions)
+    credentials: bool = True
     s3: _S3 = Field(default_factory=_S3)
     cache: _Cache = Field(default_factory=_Cache)
     file_systems: dict[str, FileSystem] = Field(default_factory=dict)
@@ -114,11 +118,15 @@ class Place:
     root: Path
     runs: Path
     code: Path
+    state: Path
     region: str = DEFAULT_REGION
     file: Path | None = None
     file_systems: Mapping[str, FileSystem] = field(default_factory=dict)
     buckets: Mapping[str, Bucket] = field(default_factory=dict)
     endpoint: str | None = None
+    container: ContainerOptions = field(default_factory=ContainerOptions)
+    credentials: bool = True
+    """Whether jobs may be lent the AWS credentials of whoever runs them."""
     cache: Path = Path(DEFAULT_CACHE)
     cache_bytes: int = int(DEFAULT_CACHE_GIGABYTES * 1e9)
 
@@ -136,7 +144,8 @@ def read_place(start: Path, environ: Mapping[str, str], runs: Path | None = None
     """The place described by HOMEPORT_FILE or the nearest homeport.toml at or above `start`; defaults where none is.
 
     HOMEPORT_RUNS, HOMEPORT_REGION, HOMEPORT_CACHE and the SDKs' AWS_ENDPOINT_URL_S3 win over the file, `runs` (a flag)
-    wins over both. The cache goes below XDG_CACHE_HOME unless the file says where.
+    wins over both. The cache goes below XDG_CACHE_HOME unless the file says where. The store of jobs is the machine's,
+    and no file's: HOMEPORT_STATE says where.
     """
     file = _find(start, environ)
     content = _parse(file) if file else _File()
@@ -147,11 +156,14 @@ def read_place(start: Path, environ: Mapping[str, str], runs: Path | None = None
         root=root,
         runs=_path(start, asked_runs, "--runs") if asked_runs else _path(root, content.local.runs, source),
         code=_path(root, content.local.code, source),
+        container=content.local.container,
+        state=state_directory(environ, start),
         region=environ.get("HOMEPORT_REGION") or content.cloud.region,
         file=file,
         file_systems=content.local.file_systems,
         buckets=content.local.buckets,
         endpoint=_endpoint(environ) or content.local.s3.endpoint,
+        credentials=content.local.credentials,
         cache=_cache(start, root, content.local.cache.path, environ, source),
         cache_bytes=int(content.local.cache.gigabytes * 1e9),
     )

@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from local_mode import gpus
+from local_mode import gpus, lending
+from local_mode.container_options import ContainerOptions
 from local_mode.gpus import GPUs
 from local_mode.inputs import choice
 from local_mode.inputs import source as sources
@@ -18,13 +19,15 @@ from local_mode.inputs.choice import Inputs
 from local_mode.inputs.linked import LinkedChannel
 from local_mode.inputs.s3 import S3Channel
 from local_mode.kept import Delivery, KeptDirectory, delivery, kept_directories
-from local_mode.ledger import LedgerEntry, Treatment, emulated_library, kept_elsewhere, ledger
+from local_mode.ledger import LedgerEntry, Treatment, emulated_library, kept_elsewhere, ledger, rehearsed
+from local_mode.limits import Limits, limits
 from local_mode.machine import Machine
 from local_mode.mounts import Mount, Refusal
 from local_mode.place import Place
+from local_mode.refusals import machine_refusals, refusals
+from local_mode.resources import Resources, resources, told
 from training_job.container import CONFIG_DIRECTORY, HostContents, host_contents, job_arn
 from training_job.errors import Fault, JobRefused, StrictRefused
-from training_job.metrics import pattern_fault
 from training_job.model import TrainingJob
 from training_job.s3_uri import S3Uri
 
@@ -40,12 +43,16 @@ JOB_LABEL = "homeport.job"
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line decides about this run. `gpus` are ids; None leaves the choice to the plan."""
+    """What the command line decides about this run. `gpus` are ids, None leaves the choice to the plan; times are
+    seconds. `credentials`: there may be some, and nobody said that the job gets none."""
 
     gpus: tuple[str, ...] | None = None
     virtual_gpus: int | None = None
     live_code: bool = False
     strict: bool = False
+    limit_resources: bool = False
+    interrupt_after: tuple[float, ...] = ()
+    credentials: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,7 @@ class HostPlan:
     mounts: tuple[Mount, ...]
     volumes: tuple[str, ...]
     gpus: GPUs
+    resources: Resources
 
     def to_json(self) -> dict[str, Any]:
         """The host as plain values; SageMaker's files, which are JSON, as what they say."""
@@ -80,7 +88,7 @@ class RunPlan:
     hosts: tuple[HostPlan, ...]
     network: str
     isolated: bool
-    shared_memory: int
+    container: ContainerOptions
     raised_limits: bool
     source: Path | S3Uri | None
     channels: tuple[S3Channel, ...]
@@ -88,7 +96,8 @@ class RunPlan:
     kept: tuple[KeptDirectory, ...]
     delivery: Delivery | None
     compressed: bool
-    max_run: int
+    limits: Limits
+    credentials: str | None
     run_directory: Path
     place: Place
     ledger: tuple[LedgerEntry, ...]
@@ -111,25 +120,26 @@ def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options)
     """The plan, or JobRefused with everything that speaks against it; NotEnoughGPUs; StrictRefused."""
     faults: list[Fault] = []
     job, source = _sourced(choice.resolved(job, place, faults), place, faults)
-    faults += _refusals(job)
+    faults += refusals(job)
     inputs = choice.chosen(job, place, faults)
     run_directory = place.runs / job.training_job_name
     kept, delivered = _outputs(job, place, run_directory, faults)
-    faults += _machine_refusals(inputs.values(), machine)
+    faults += machine_refusals(inputs.values(), machine)
     if faults:
         raise JobRefused(job.training_job_name, faults)
-    contents = host_contents(job, region=place.region)
+    credentials = lending.relative_uri(job, place.region) if options.credentials and place.credentials else None
+    contents = lending.offered(host_contents(job, region=place.region), credentials)
     shares = gpus.share(
         [host.instance_type for host in contents],
         machine.gpus,
         machine.cores,
         asked=options.gpus,
         virtual=options.virtual_gpus,
+        held=machine.held,
     )
     image = _image(str(job.algorithm_specification.training_image), shares)
-    entries = ledger(
-        job, _notes(shares, machine) | _source_note(job, source), _treatments(kept, delivered) | emulated_library(job)
-    )
+    notes = _notes(job, shares, machine, options) | _source_note(job, source)
+    entries = ledger(job, notes, _treatments(kept, delivered, options) | emulated_library(job))
     if options.strict and (fields := [f"{entry.field}: {entry.how}" for entry in entries if entry.strict]):
         raise StrictRefused(fields)
     if options.live_code and source:
@@ -143,6 +153,7 @@ def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options)
             _host(
                 host,
                 share=share,
+                resources=resources(host.instance_type, machine, held=options.limit_resources),
                 image=image,
                 mounts=(*_mounts(host, inputs), *code),
                 volumes=_volumes(kept),
@@ -152,8 +163,6 @@ def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options)
         ),
         network=f"homeport-{job.training_job_name}",
         isolated=bool(job.enable_network_isolation),
-        # Linux's own rule for a tmpfs; the size of a SageMaker container's /dev/shm is not documented.
-        shared_memory=machine.memory // 2,
         # NCCL pins memory; a rootless engine may raise no limit.
         raised_limits=any(share.ids for share in shares) and not machine.rootless,
         source=source,
@@ -162,7 +171,9 @@ def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options)
         kept=kept,
         delivery=delivered,
         compressed=not job.output_data_config or job.output_data_config.compression_type != "NONE",
-        max_run=job.stopping_condition.limit_in_seconds,
+        container=place.container,
+        limits=limits(job, options.interrupt_after),
+        credentials=credentials,
         run_directory=run_directory,
         place=place,
         ledger=entries,
@@ -178,21 +189,6 @@ def _sourced(job: TrainingJob, place: Place, faults: list[Fault]) -> tuple[Train
     return found
 
 
-def _refusals(job: TrainingJob) -> list[Fault]:
-    """What the job asks for that no plan can give."""
-    found = []
-    if job.algorithm_specification.algorithm_name:
-        found.append(Fault("AlgorithmSpecification.AlgorithmName", "needs the AWS Marketplace; give a TrainingImage"))
-    if job.serverless_job_config:
-        found.append(Fault("ServerlessJobConfig", "has no container that could run here"))
-    if job.resource_config.instance_preferences:
-        found.append(Fault("ResourceConfig.InstancePreferences", "name one InstanceType to run here"))
-    for definition in job.algorithm_specification.metric_definitions or ():
-        if what := pattern_fault(definition.regex):
-            found.append(Fault(f"metric {definition.name}", what))  # noqa: PERF401 - one line a fault, like the rest
-    return found
-
-
 def _outputs(
     job: TrainingJob, place: Place, run_directory: Path, faults: list[Fault]
 ) -> tuple[tuple[KeptDirectory, ...], Delivery | None]:
@@ -202,20 +198,6 @@ def _outputs(
     except ValueError as error:
         faults.append(Fault("CheckpointConfig, TensorBoardOutputConfig, OutputDataConfig", str(error)))
         return (), None
-
-
-def _machine_refusals(inputs: Iterable[object], machine: Machine) -> list[Fault]:
-    if machine.same_kernel:
-        return []
-    return [
-        Fault(
-            f"channel {channel.name}",
-            "input mode Pipe needs an engine on this computer's own kernel, to which the pipes belong; "
-            "use File or FastFile with this engine",
-        )
-        for channel in inputs
-        if isinstance(channel, S3Channel) and channel.mode == "Pipe"
-    ]
 
 
 def _image(reference: str, shares: Sequence[GPUs]) -> str:
@@ -234,14 +216,16 @@ def _mounts(host: HostContents, inputs: Inputs) -> tuple[Mount, ...]:
 def _volumes(kept: Iterable[KeptDirectory]) -> tuple[str, ...]:
     """The platform's directories, and those that are kept: a mount of their own unless they lie in one."""
     more = (directory.path for directory in kept)
-    return (*VOLUMES, *(path for path in more if not any(path.startswith(f"{volume}/") for volume in VOLUMES)))
+    return (*VOLUMES, *(path for path in more if not any(f"{path}/".startswith(f"{volume}/") for volume in VOLUMES)))
 
 
-def _treatments(kept: Iterable[KeptDirectory], delivered: Delivery | None) -> dict[str, Treatment]:
-    """What becomes of the fields whose bucket is known or unknown here."""
+def _treatments(kept: Iterable[KeptDirectory], delivered: Delivery | None, options: Options) -> dict[str, Treatment]:
+    """What becomes of the fields for which it depends on the place, or on the command."""
     found = {directory.field: kept_elsewhere(directory) for directory in kept if directory.field != "HyperParameters"}
     if delivered:
         found["OutputDataConfig.S3OutputPath"] = Treatment("honoured", f"the artifacts go to {delivered.uri}")
+    if options.interrupt_after:
+        found["EnableManagedSpotTraining"] = rehearsed(options.interrupt_after)
     return found
 
 
@@ -250,7 +234,14 @@ def _live_code(place: Place) -> Mount:
 
 
 def _host(
-    host: HostContents, *, share: GPUs, image: str, mounts: tuple[Mount, ...], volumes: tuple[str, ...], hostname: str
+    host: HostContents,
+    *,
+    share: GPUs,
+    resources: Resources,
+    image: str,
+    mounts: tuple[Mount, ...],
+    volumes: tuple[str, ...],
+    hostname: str,
 ) -> HostPlan:
     return HostPlan(
         host=host.host,
@@ -265,6 +256,7 @@ def _host(
         mounts=mounts,
         volumes=volumes,
         gpus=share,
+        resources=resources,
     )
 
 
@@ -274,9 +266,10 @@ def _hostname(number: int, region: str) -> str:
     return f"ip-10-0-{number // 200 + 1}-{number % 200 + 10}.{domain}"
 
 
-def _notes(shares: Sequence[GPUs], machine: Machine) -> dict[str, str]:
+def _notes(job: TrainingJob, shares: Sequence[GPUs], machine: Machine, options: Options) -> dict[str, str]:
     """What the ledger adds for this machine."""
-    note = describe_gpus(shares, machine)
+    held = [told(group.instance_type, machine) for group in job.instance_groups] if options.limit_resources else []
+    note = "; ".join(dict.fromkeys(text for text in (describe_gpus(shares, machine), *held) if text))
     return {"ResourceConfig.InstanceType": note, "ResourceConfig.InstanceGroups": note} if note else {}
 
 

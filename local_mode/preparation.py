@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path, PurePosixPath
 
 from local_mode import part_files, work
@@ -14,7 +15,7 @@ from local_mode.channels import Staged, Staging, Told, stage
 from local_mode.checkpoints import check_writable
 from local_mode.contents import Stores, connect
 from local_mode.epochs import epochs
-from local_mode.inputs.s3 import S3Channel
+from local_mode.inputs.s3 import S3Channel, told_of
 from local_mode.kept import KeptDirectory
 from local_mode.linked_channels import linked
 from local_mode.mirror import Synced
@@ -43,22 +44,26 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Needs:
-    """What preparing works with. `failed` is told the error that ends a pipe."""
+    """What preparing works with. `failed` is told the error that ends a pipe; `restart` says that the job's own
+    checkpoints are to come back, even where its bucket is not known."""
 
     told: Told
     stopped: Callable[[], bool]
     failed: Callable[[BaseException], None]
     stack: ExitStack
+    restart: bool = False
 
 
 def prepared(plan: RunPlan, needs: Needs) -> Prepared:
     """Everything that the plan's hosts find besides their own files; it lasts as long as the stack."""
+    _sweep(plan)
     if not (plan.channels or plan.linked or plan.kept or isinstance(plan.source, S3Uri)):
         return Prepared(staged=_with_source(plan, Staged(), plan.source))
     place = plan.place
     work.sweep(place.cache / "work")
     directory = needs.stack.enter_context(work.work_directory(place.cache / "work"))
     cache = Cache(place.cache, place.cache_bytes)
+    cache.sweep()
     staging = Staging(cache, place.cache_bytes, directory, needs.told, needs.stopped, needs.stack)
     stores = Stores(place)
     source = _fetched(plan.source, stores, staging) if isinstance(plan.source, S3Uri) else plan.source
@@ -68,8 +73,21 @@ def prepared(plan: RunPlan, needs: Needs) -> Prepared:
         for host in channel.hosts:
             ready.staged.mounts[host].append(mount)
     _lay_pipes(plan, ready, stores, staging, needs)
-    _restore(plan, ready, staging)
+    _restore(plan, ready, staging, needs.restart)
     return ready
+
+
+def _sweep(plan: RunPlan) -> None:
+    """Remove the parts that killed runs left where this one writes, under their own jobs' names too."""
+    places = [(kept.bucket, kept.prefix) for kept in plan.kept]
+    if plan.delivery:
+        places.append((plan.delivery.bucket, plan.delivery.uri.key))
+    for bucket, prefix in places:
+        parts = PurePosixPath(prefix).parts
+        if isinstance(bucket, Folder) and ".." not in parts:
+            named = "/".join("*" if part == plan.name else escape(part) for part in parts)
+            for folder in bucket.path.glob(named) if named else (bucket.path,):
+                part_files.sweep(folder)
 
 
 def _with_source(plan: RunPlan, staged: Staged, source: Path | None) -> Staged:
@@ -105,8 +123,9 @@ def _lay_pipes(plan: RunPlan, ready: Prepared, stores: Stores, staging: Staging,
                 (directory / mount.target.removeprefix(f"{DATA_DIRECTORY}/")).mkdir(exist_ok=True)
         for path, content in ready.staged.files.pop(host.host, {}).items():
             laid = directory / PurePosixPath(path).relative_to(DATA_DIRECTORY)
-            laid.parent.mkdir(exist_ok=True)
-            laid.write_bytes(content)
+            with part_files.no_room_told(laid, len(content)):
+                laid.parent.mkdir(exist_ok=True)
+                laid.write_bytes(content)
         ready.staged.mounts[host.host].append(Mount(str(directory), DATA_DIRECTORY, read_only=True, stands_for="pipes"))
     ready.pipes = needs.stack.enter_context(feeding(pipes, feeds, needs.failed))
     for channel in channels:
@@ -114,27 +133,28 @@ def _lay_pipes(plan: RunPlan, ready: Prepared, stores: Stores, staging: Staging,
 
 
 def _feeds(job: str, channel: S3Channel, stores: Stores, staging: Staging) -> list[Feed]:
-    try:
-        return epochs(channel, stores, staging.cache, staging.work)
-    except InputRefused as error:
-        raise JobRefused(job, [Fault(f"channel {channel.name}", str(error))]) from None
+    with told_of(channel):
+        try:
+            return epochs(channel, stores, staging.cache, staging.work)
+        except InputRefused as error:
+            raise JobRefused(job, [Fault(f"channel {channel.name}", str(error))]) from None
 
 
-def _restore(plan: RunPlan, ready: Prepared, staging: Staging) -> None:
+def _restore(plan: RunPlan, ready: Prepared, staging: Staging, restart: bool) -> None:
     ready.kept = tuple(_synced(kept) for kept in plan.kept)
     for kept, synced in zip(plan.kept, ready.kept, strict=True):
-        if isinstance(kept.bucket, Folder):
-            # Not its root: what a killed run left can only be where a run writes.
-            part_files.sweep(kept.bucket.path / synced.folder)
         check_writable(synced.store, synced.prefix, staging.work)
-        if kept.restored:
+        if kept.restored or (restart and kept.resumed):
             found = staging.stack.enter_context(restored(synced, staging.cache, staging.told, staging.stopped))
             ready.restored += (found,)
             _tell(kept, found, staging)
+        elif isinstance(kept.bucket, Folder) and not kept.is_in_bucket:
+            what = f"bucket {kept.uri.bucket} is mapped nowhere: kept in {kept.bucket.path}, and nothing is restored"
+            staging.told.staged(PurePosixPath(kept.path).name, what)
 
 
 def _synced(kept: KeptDirectory) -> Synced:
-    if isinstance(kept.bucket, Folder) and not kept.prefix:
+    if isinstance(kept.bucket, Folder) and not kept.is_in_bucket:
         # In the run's own folder, which nobody has made yet.
         kept.bucket.path.mkdir(parents=True, exist_ok=True)
     store = connect(kept.bucket)

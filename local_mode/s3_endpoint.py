@@ -138,65 +138,91 @@ class EndpointStore:
         except FileNotFoundError:
             return False
 
-    def _listed_by_boto3(self, prefix: str) -> list[S3Object]:
-        """The same list from the slower client, which knows keys that obstore cannot say."""
+    def _listed_by_boto3(self, prefix: str, most: int | None = None) -> list[S3Object]:
+        """The same list, or its first `most`, from the slower client, which knows keys that obstore cannot say."""
         # Slow to import, and seldom needed.
         from boto3 import Session  # type: ignore[import-untyped] # noqa: PLC0415
+        from botocore import exceptions  # type: ignore[import-untyped] # noqa: PLC0415
         from botocore.config import Config  # type: ignore[import-untyped] # noqa: PLC0415
-        from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped] # noqa: PLC0415
 
-        client = Session().client(
-            "s3",
-            endpoint_url=_url(self._endpoint),
-            region_name=self._endpoint.region,
-            config=Config(connect_timeout=4, read_timeout=30, s3={"addressing_style": "path"}),
-        )
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self._endpoint.bucket, Prefix=prefix)
         try:
+            client = Session().client(
+                "s3",
+                endpoint_url=_url(self._endpoint),
+                region_name=self._endpoint.region,
+                config=Config(connect_timeout=4, read_timeout=30, s3={"addressing_style": "path"}),
+            )
+            pages = client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._endpoint.bucket, Prefix=prefix, PaginationConfig={"MaxItems": most}
+            )
             return sorted(
                 S3Object(entry["Key"], entry["Size"], entry["ETag"].strip('"'), _nanoseconds(entry["LastModified"]))
                 for page in pages
                 for entry in page.get("Contents", ())
                 if entry["Size"] or not entry["Key"].endswith("/")
             )
-        except client.exceptions.NoSuchBucket:
-            raise InputRefused(f"{self.uri(prefix)}: {self._where} has no such bucket") from None
-        except (BotoCoreError, ClientError) as error:
-            raise MachineCannot(f"{self.uri(prefix)}: {self._where} does not answer as S3 does ({error})") from None
+        except exceptions.NoCredentialsError:
+            raise _NoCredentials(_NOBODY) from None
+        except exceptions.ConnectionError as error:
+            raise self._unreached(self.uri(prefix), f" ({error})") from None
+        except (exceptions.BotoCoreError, exceptions.ClientError) as error:
+            answer = getattr(error, "response", {})
+            if answer.get("Error", {}).get("Code") == "NoSuchBucket":
+                raise self._no_bucket(self.uri(prefix), "") from None
+            if answer.get("ResponseMetadata", {}).get("HTTPStatusCode") in (400, 401, 403):
+                raise self._denied(self.uri(prefix), f" ({error})") from None
+            raise self._no_s3(self.uri(prefix), f" ({error})") from None
 
     def _check_key(self, key: str) -> None:
-        """Raises InputRefused where what was listed is key/, which obstore shows without its /."""
-        for entry in next(iter(obstore.list(self._asking, prefix=key)), ()):
-            if entry["path"] == key:
-                raise InputRefused(f"{self.uri(key)}/: {_UNSPEAKABLE}")
-
-    @property
-    def _where(self) -> str:
-        return self._endpoint.url or f"S3 in {self._endpoint.region}"
+        """Raises InputRefused where what was listed is key/ or /key, which obstore shows without the slash."""
+        for real in (f"{key}/", f"/{key}"):
+            if any(item.key == real for item in self._listed_by_boto3(real, most=1)):
+                raise InputRefused(f"{self.uri(real)}: {_UNSPEAKABLE}")
 
     @contextmanager
     def _told(self, uri: str) -> Iterator[None]:
         """obstore's errors as ours."""
         try:
             yield
+        except _NoCredentials as error:
+            raise MachineCannot(f"{uri}: {error}. {_CREDENTIALS}") from None
         except (PermissionDeniedError, UnauthenticatedError) as error:
-            raise MachineCannot(f"{uri}: access denied by {self._where}{_said(error)}. {_CREDENTIALS}") from None
+            raise self._denied(uri, _said(error)) from None
         except FileNotFoundError as error:
-            raise InputRefused(f"{uri}: {self._where} has no such bucket or key{_said(error)}") from None
+            raise self._no_bucket(uri, _said(error)) from None
         except ValueError as error:
             raise InputRefused(f"{uri}: {_UNSPEAKABLE} ({error})") from None
         except BaseError as error:
             status = _STATUS.search(str(error))
             if status and status[1] == "404":
-                raise InputRefused(f"{uri}: {self._where} has no such bucket{_said(error)}") from None
+                raise self._no_bucket(uri, _said(error)) from None
             if status and status[1] in ("400", "401", "403"):
-                raise MachineCannot(f"{uri}: access denied by {self._where}{_said(error)}. {_CREDENTIALS}") from None
+                raise self._denied(uri, _said(error)) from None
             if "incorrectly configured region" in str(error):
                 raise MachineCannot(f"{uri}: the bucket is not in {self._endpoint.region}. {_REGION}") from None
-            fault = "cannot be reached" if "HTTP error" in str(error) else "does not answer as S3 does"
-            raise MachineCannot(f"{uri}: {self._where} {fault}{_said(error)}") from None
+            if "HTTP error" in str(error):
+                raise self._unreached(uri, _said(error)) from None
+            raise self._no_s3(uri, _said(error)) from None
+
+    def _denied(self, uri: str, said: str) -> MachineCannot:
+        return MachineCannot(f"{uri}: access denied by {self._endpoint.where}{said}. {_CREDENTIALS}")
+
+    def _no_bucket(self, uri: str, said: str) -> InputRefused:
+        return InputRefused(f"{uri}: {self._endpoint.where} has no such bucket{said}. Correct its name, or create it")
+
+    def _unreached(self, uri: str, said: str) -> MachineCannot:
+        return MachineCannot(f"{uri}: {self._endpoint.where} cannot be reached{said}. {_ADDRESS}")
+
+    def _no_s3(self, uri: str, said: str) -> MachineCannot:
+        return MachineCannot(f"{uri}: {self._endpoint.where} does not answer as S3 does{said}. {_ADDRESS}")
 
 
+class _NoCredentials(Exception):
+    """There are none, or they cannot be used."""
+
+
+_ADDRESS = "Look whether it runs, and at its address: endpoint in homeport.toml, or AWS_ENDPOINT_URL_S3"
+_NOBODY = "there are no AWS credentials here"
 _UNSPEAKABLE = (
     "no file can have this key: it holds an empty part, . or .., a control character, or begins or ends with /"
 )
@@ -232,16 +258,16 @@ def _url(endpoint: Endpoint) -> str:
 def _profile_credentials() -> Any:
     # Slow to import, and not needed where the environment holds keys.
     from boto3 import Session  # noqa: PLC0415
-    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped] # noqa: PLC0415
     from obstore.auth.boto3 import Boto3CredentialProvider  # noqa: PLC0415
 
     try:
         session = Session()
         if session.get_credentials() is None:
-            raise MachineCannot(f"there are no AWS credentials here. {_CREDENTIALS}")
+            raise _NoCredentials(_NOBODY)
         return Boto3CredentialProvider(session)
     except BotoCoreError as error:
-        raise MachineCannot(f"the AWS credentials cannot be used: {error}. {_CREDENTIALS}") from None
+        raise _NoCredentials(f"the AWS credentials cannot be used: {error}") from None
 
 
 def _object(entry: Any) -> S3Object:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from types import FrameType
 
-from local_mode.runner import Events
+from local_mode.attempt import Events
 from local_mode.supervision import StopAsked
 
 _PATIENCE = 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 from local_mode.channels import Told
@@ -15,6 +16,9 @@ class Watcher(Told, Protocol):
 
     def begins(self, plan: RunPlan, image: Image) -> None:
         """The plan is about to be carried out."""
+
+    def kept(self, directory: Path) -> None:
+        """The job's hosts run: from now on its folder stays, however it ends."""
 
     def swept(self, jobs: list[str]) -> None:
         """The remains of these jobs, whose harness was killed, were removed."""

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from queue import SimpleQueue
 from typing import Any
 
-from local_mode.engine import Ended, Image, NoSuchDirectory
+from local_mode.engine import Ended, Image, NoSuchDirectory, Program, Usage
 from local_mode.machine import Machine
 from local_mode.place import Bucket, FileSystem, Place
 from local_mode.plan import VOLUMES, HostPlan, Options, RunPlan, plan_run
@@ -62,6 +63,8 @@ def a_place(root: Path) -> Place:
         root=root,
         runs=root / "runs",
         code=root / "entrypoints",
+        # Beside what a test looks into.
+        state=root.with_name(f"{root.name}-state"),
         file=root / "homeport.toml",
         file_systems={
             "training-data": FileSystem(path="data/fsx", mount_name="fsx"),
@@ -91,6 +94,9 @@ class Script:
     """The signals that end it; without any it ends by itself."""
     waits_for: threading.Event | None = None
     tells: threading.Event | None = None
+    asks: int = 0
+    """How often what stands beside it asks."""
+    refuses_a_companion: Exception | None = None
 
     @classmethod
     def by_environment(cls, host: HostPlan) -> "Script":
@@ -115,6 +121,28 @@ def _lines(text: str) -> list[bytes]:
     return [line + b"\n" for line in whole] + [rest] * bool(rest)
 
 
+class FakeCompanion:
+    """A program that asks, hears, and waits for its end."""
+
+    def __init__(self, program: Program, asks: int) -> None:
+        self.program = program
+        self.heard: SimpleQueue[bytes] = SimpleQueue()
+        self._asks = asks
+        self._ended = threading.Event()
+
+    def lines(self) -> Iterator[bytes]:
+        yield b"ready"
+        for _ in range(self._asks):
+            yield b"ask"
+        assert self._ended.wait(_PATIENCE)
+
+    def tell(self, line: bytes) -> None:
+        self.heard.put(line)
+
+    def end(self) -> None:
+        self._ended.set()
+
+
 class FakeHost:
     """A container that is a few values and a thread's patience."""
 
@@ -134,6 +162,7 @@ class FakeHost:
         """The bytes after which the next streams end, one each."""
         self.fetched: Callable[[str], None] = lambda _: None
         """Called when a directory is streamed, before its files are looked at."""
+        self.companions: SimpleQueue[FakeCompanion] = SimpleQueue()
 
     @property
     def name(self) -> str:
@@ -188,6 +217,9 @@ class FakeHost:
         """A program of the host removes a file."""
         del self.files[path]
 
+    def usage(self) -> Usage | None:
+        return None
+
     def fetch(self, path: str) -> Generator[bytes, None, None]:
         self.fetched(path)
         folder = PurePosixPath(path)
@@ -208,6 +240,18 @@ class FakeHost:
                 archive.addfile(oddity)
         whole = stream.getvalue()
         yield whole[: self.breaks_after.pop(0)] if self.breaks_after else whole
+
+    @contextmanager
+    def companion(self, program: Program) -> Iterator[FakeCompanion]:
+        if self._script.refuses_a_companion:
+            raise self._script.refuses_a_companion
+        self._engine.note(f"+beside {self.name}")
+        made = FakeCompanion(program, self._script.asks)
+        self.companions.put(made)
+        try:
+            yield made
+        finally:
+            self._engine.note(f"-beside {self.name}")
 
     def _end(self, code: int) -> None:
         self._result = Ended(code, self._script.out_of_memory)
@@ -293,24 +337,38 @@ class FakeEngine:
 
 
 class Notes:
-    """A watcher that keeps what it is told; `on_line` may act on a line."""
+    """A watcher that keeps what it is told; `on_line`, `on_status` and `on_signal` may act on it."""
 
     def __init__(self, on_line: Callable[[str, bytes], None] | None = None) -> None:
         self._on_line = on_line
+        self.on_status: Callable[[str], None] = lambda _: None
+        self.on_signal: Callable[[Signal], None] = lambda _: None
+        self.said: list[str] = []
         self.statuses: list[str] = []
         self.lines: list[tuple[str, bytes]] = []
         self.signals: list[Signal] = []
         self.swept_jobs: list[str] = []
         self.begun = False
+        self.kept_at: Path | None = None
 
     def begins(self, plan: RunPlan, image: Image) -> None:  # noqa: ARG002 - the port's
         self.begun = True
+
+    def kept(self, directory: Path) -> None:
+        self.kept_at = directory
 
     def swept(self, jobs: list[str]) -> None:
         self.swept_jobs += jobs
 
     def status(self, status: str) -> None:
         self.statuses.append(status)
+        self.on_status(status)
+
+    def says(self, text: str) -> None:
+        self.said.append(text)
+
+    def staged(self, channel: str, what: str) -> None:
+        self.said.append(f"{channel}: {what}")
 
     def line(self, host: str, line: bytes) -> None:
         self.lines.append((host, line))
@@ -319,3 +377,4 @@ class Notes:
 
     def signalled(self, signal: Signal) -> None:
         self.signals.append(signal)
+        self.on_signal(signal)

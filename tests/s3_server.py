@@ -38,9 +38,10 @@ class Served:
 def rclone_s3(root: Path) -> Iterator[Served]:
     """`rclone serve s3` for as long as the context is open. It takes the credentials of KEYS and no others."""
     where = ["--addr", "127.0.0.1:0", "--auth-key", ",".join(KEYS.values()), "--config", ""]
-    # Without a cache it sees at once what tests do to its folders.
+    # So short a cache that it sees what tests do to its folders. Without any, a write looks for its own file anew until
+    # it happens to be quick enough: for a minute, on a busy machine.
     server = subprocess.Popen(
-        [_RCLONE, "serve", "s3", root, *where, "--dir-cache-time", "0"], stderr=subprocess.PIPE, text=True
+        [_RCLONE, "serve", "s3", root, *where, "--dir-cache-time", "1ms"], stderr=subprocess.PIPE, text=True
     )
     try:
         assert server.stderr

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from training_job.hook_files import hook_files
 from training_job.model import Channel, InputMode, InstanceGroup, TrainingJob
 
 CONFIG_DIRECTORY = "/opt/ml/input/config"
@@ -41,6 +42,7 @@ def host_contents(job: TrainingJob, *, region: str) -> tuple[HostContents, ...]:
     arguments = tuple(specification.container_arguments or ())
     # `train` is given only where neither the entrypoint nor the arguments are the job's own.
     given = specification.container_entrypoint or specification.container_arguments
+    more = {name: _compact(content) for name, content in hook_files(job).items()}
     return tuple(
         HostContents(
             host=host,
@@ -50,6 +52,7 @@ def host_contents(job: TrainingJob, *, region: str) -> tuple[HostContents, ...]:
                 "hyperparameters.json": _compact(dict(sorted((job.hyper_parameters or {}).items()))),
                 "inputdataconfig.json": input_data_config(job, channels),
                 "resourceconfig.json": resource_config(groups, host),
+                **more,
             },
             environment=_environment(job, region),
             entrypoint=specification.container_entrypoint,

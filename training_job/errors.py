@@ -4,11 +4,12 @@ HomeportError                 1
 ├── JobRefused                2   the job file, or the command, is wrong: every fault at once
 ├── MachineCannot             3   this machine lacks something
 │   ├── NoEngine                  no container engine answers
+│   ├── EngineFailed              the engine refused, went away, or lost a container
 │   ├── ImageNotFound             the image is not here and cannot be had
 │   ├── ImageCannotTrain      2   the image has no `train`
 │   └── DiskFull                  a disk has no room
 ├── StrictRefused             6   --strict, and the ledger has fields with no effect here
-└── Interrupted             130   Ctrl-C before the job began
+└── Interrupted             130   a stop before the job began
 """
 
 from __future__ import annotations
@@ -65,6 +66,10 @@ class NoEngine(MachineCannot):
         )
 
 
+class EngineFailed(MachineCannot):
+    """The engine refused something, went away, or lost a container: no fault of the job, which may be tried again."""
+
+
 class ImageNotFound(MachineCannot):
     """The image is not on this machine and no registry gives it."""
 
@@ -110,7 +115,7 @@ class StrictRefused(HomeportError):
 
 
 class Interrupted(HomeportError):
-    """Ctrl-C before any container started."""
+    """A stop before there was a job, or while its first container was not there yet."""
 
     exit_code = 130
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from training_job.errors import Fault
+from training_job.secret_names import HIDDEN, is_secret
 from training_job.spelling import nearest
 from training_job.words import unanchored
 
@@ -58,35 +59,36 @@ def _location(detail: ErrorDetails) -> Location:
 def _say(detail: ErrorDetails, model: type[BaseModel]) -> str:
     """The sentence for one of pydantic's error types; pydantic's own for those that need no other."""
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
+    shown = HIDDEN if any(is_secret(str(step)) for step in detail["loc"]) else _short(value)
     if kind == "missing":
         return "is needed"
     if kind == "extra_forbidden":
         *parents, name = detail["loc"]
         return f"is not known here{nearest(str(name), _names_at(parents, model))}"
     if kind in _KINDS:
-        return f"must be {_KINDS[kind]}, not {_short(value)}"
+        return f"must be {_KINDS[kind]}, not {shown}"
     if kind == "value_error":
         return str(context["error"])
     if kind == "literal_error":
         allowed = [word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")]
-        return f"{_short(value)} is none of {', '.join(allowed)}{nearest(str(value), allowed)}"
-    return _about_size(kind, value, context) or detail["msg"]
+        return f"{shown} is none of {', '.join(allowed)}{nearest(str(value), allowed)}"
+    return _about_size(kind, value, shown, context) or detail["msg"]
 
 
-def _about_size(kind: str, value: Any, context: dict[str, Any]) -> str:
+def _about_size(kind: str, value: Any, shown: str, context: dict[str, Any]) -> str:
     match kind:
         case "string_pattern_mismatch":
-            return f"{_short(value)} must match {unanchored(context['pattern'])}"
+            return f"{shown} must match {unanchored(context['pattern'])}"
         case "string_too_long":
             return f"has {len(value):,} characters; {context['max_length']:,} are allowed"
         case "string_too_short":
             return f"has {len(value):,} characters; at least {context['min_length']:,} are needed"
         case "greater_than_equal":
-            return f"must be {context['ge']:,} or more, not {_short(value)}"
+            return f"must be {context['ge']:,} or more, not {shown}"
         case "greater_than":
-            return f"must be more than {context['gt']:,g}, not {_short(value)}"
+            return f"must be more than {context['gt']:,g}, not {shown}"
         case "less_than_equal":
-            return f"must be {context['le']:,} or less, not {_short(value)}"
+            return f"must be {context['le']:,} or less, not {shown}"
         case "too_long":
             return f"has {len(value):,} entries; {context['max_length']:,} are allowed"
         case "too_short":

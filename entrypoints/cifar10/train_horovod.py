@@ -24,6 +24,8 @@ from model import build_model
 from report import Report, print_line
 from sharing import Share, steps_per_epoch
 
+DATA = ".data-00000-of-00001"  # what TensorFlow calls the larger file of a checkpoint
+
 
 def main():
     args = parse_args()
@@ -35,12 +37,14 @@ def main():
     # Horovod: a seed for every rank, else all would drop the same units; the first weights are rank 0's anyway.
     tf.keras.utils.set_random_seed(args.seed + hvd.rank())
 
+    # Every host has the checkpoints that a spot interruption left: go on after the last whole epoch.
+    done = last_epoch(args.checkpoint_dir)
     # Horovod: every rank takes its own share of every batch, and of the images to validate.
     share = Share(hvd.rank(), hvd.size())
     images, validation_images = load(args.train), load(args.validation)
     steps = steps_per_epoch(len(images), share, args.batch_size)
     order = {"batch_size": args.batch_size, "seed": args.seed, "augment": args.augment == "true"}
-    train = training_batches(images, share, **order, epochs=args.epochs).map(without_ids)
+    train = training_batches(images, share, **order, epochs=args.epochs, first_epoch=done).map(without_ids)
     validation = validation_batches(validation_images, share, batch_size=4 * args.batch_size).map(without_ids)
 
     # Horovod: the linear scaling rule (Goyal et al., 2017): a batch `size` times as large, a step `size` times as long.
@@ -73,11 +77,15 @@ def main():
             tf.keras.callbacks.ModelCheckpoint(checkpoints, save_weights_only=True),
         ]
 
+    if done:
+        model.load_weights(f"{args.checkpoint_dir}/epoch-{done:03d}").expect_partial()
+
     start = time.perf_counter()
     model.fit(
         train,
         steps_per_epoch=steps,
         validation_data=validation,
+        initial_epoch=done,
         epochs=args.epochs,
         callbacks=callbacks,
         verbose=0,
@@ -86,7 +94,7 @@ def main():
 
     # Horovod: one rank sums up for all.
     if hvd.rank() == 0:
-        images = args.epochs * steps * args.batch_size * hvd.size()
+        images = (args.epochs - done) * steps * args.batch_size * hvd.size()
         print_line(f"{images:,} images in {seconds:.1f} s  ranks: {hvd.size()}  images/s: {images / seconds:.1f}")
         model.save(f"{args.model_dir}/1", include_optimizer=False)  # TensorFlow Serving wants a version for a name
     # Horovod: every rank leaves its own report.
@@ -123,6 +131,12 @@ def use_own_share_of_the_machine():
     else:
         # Horovod: a fair part of the cores for each rank of this host.
         tf.config.threading.set_intra_op_parallelism_threads(max(1, len(os.sched_getaffinity(0)) // hvd.local_size()))
+
+
+def last_epoch(checkpoint_dir):
+    """The last epoch whose checkpoint is whole, or 0: an interruption may have come between two of its files."""
+    whole = [path for path in Path(checkpoint_dir).glob("epoch-*.index") if path.with_suffix(DATA).exists()]
+    return max((int(path.stem.removeprefix("epoch-")) for path in whole), default=0)
 
 
 class AverageMovingStatistics(tf.keras.callbacks.Callback):

@@ -37,14 +37,19 @@ class ListingRefused(ValueError):
 
 
 def under_prefix(prefix: str, objects: Iterable[S3Object]) -> list[Entry]:
-    """The objects below a prefix as the channel's files. A prefix that is one object's key names that file."""
+    """The objects below a prefix as a directory's files. A prefix that is one object's key names that file."""
+    return laid_out(named(prefix, objects))
+
+
+def named(prefix: str, objects: Iterable[S3Object]) -> list[Entry]:
+    """The objects below a prefix, whether or not they could be files side by side."""
     found = []
     for item in objects:
         path = item.key.removeprefix(prefix)
         if path.startswith("/") and prefix and not prefix.endswith("/"):
             path = path[1:]
         found.append(Entry(path or item.key.rpartition("/")[2], item))
-    return laid_out(found)
+    return found
 
 
 def laid_out(entries: Iterable[Entry]) -> list[Entry]:

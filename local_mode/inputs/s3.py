@@ -6,13 +6,17 @@ your-algorithms-training-algo-running-container and the API's Channel and S3Data
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from local_mode import buckets
 from local_mode.buckets import Bucket
 from local_mode.mounts import Refusal
+from local_mode.object_store import InputRefused
 from local_mode.place import Place
 from training_job.container import input_mode
+from training_job.errors import MachineCannot
 from training_job.model import Channel, InputMode, S3DataSource, TrainingJob
 from training_job.s3_uri import S3Uri
 
@@ -38,6 +42,16 @@ class S3Channel:
     gzip: bool = False
     record_io: bool = False
     seed: int | None = None
+
+
+@contextmanager
+def told_of(channel: S3Channel) -> Iterator[None]:
+    """What goes wrong with a channel's data, told with the channel's name."""
+    try:
+        yield
+    except (InputRefused, MachineCannot) as error:
+        error.args = (f"channel {channel.name}: {error}",)
+        raise
 
 
 def read(job: TrainingJob, channel: Channel, source: S3DataSource, place: Place) -> S3Channel | Refusal:

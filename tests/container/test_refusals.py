@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -133,18 +130,6 @@ def test_strict_refuses_what_would_change_the_job_in_the_cloud(shell: Shell) -> 
     assert "CheckpointConfig: bucket bucket is mapped nowhere" in ran.err
     _nothing_happened(shell, ran)
     assert shell.train(job).code == 0
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 80 MB; only root can mount one."""
-    if os.getuid() != 0:
-        pytest.skip("only root can mount a small file system to fill")
-    disk = tmp_path / "small"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", disk], check=True)
-    yield disk
-    subprocess.run(["umount", disk], check=True)
 
 
 def test_a_disk_with_no_room_to_begin_is_told_before_anything_starts(shell: Shell, small_disk: Path) -> None:

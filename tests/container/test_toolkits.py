@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import re
 import subprocess
 import sys
 import tarfile
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,9 @@ from docker import APIClient
 from tests.container.conftest import ROOT, TENSORFLOW, Ran, Shell
 
 CIFAR10 = ROOT / "entrypoints" / "cifar10"
+EPOCHS = 6  # as horovod.toml has it
+SYNCED_WITHIN = 7  # seconds: checkpoints are looked for every five
+EPOCH = re.compile(r"epoch (\d+)/.*train_loss: ([0-9.]+)")
 
 
 @pytest.fixture(scope="session")
@@ -30,8 +36,12 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def toolkits(api: APIClient, tmp_path: Path) -> Shell:
     """A place to run jobs of the TensorFlow image in; the image must be there."""
+    return _place(api, tmp_path)
+
+
+def _place(api: APIClient, folder: Path) -> Shell:
     assert api.images(TENSORFLOW), f"{TENSORFLOW} is not built: make image"
-    return Shell(tmp_path, TENSORFLOW)
+    return Shell(folder, TENSORFLOW)
 
 
 def _script_job(shell: Shell, text: str, more: str = "") -> Path:
@@ -46,11 +56,24 @@ def _script_job(shell: Shell, text: str, more: str = "") -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def main_job(api: APIClient, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """The main job as it stands, with two ranks."""
+    return _cifar10(_place(api, tmp_path_factory.mktemp("main")), digits)
+
+
 def _cifar10(shell: Shell, digits: Path, *arguments: str) -> Ran:
     (shell.folder / "homeport.toml").write_text(
+        f'[local]\ncode = "{CIFAR10.parent}"\n'
         f'[local.file_systems.training-data]\nmount_name = "fsx"\npath = "{digits}"\n'
+        '[local.buckets.bucket]\npath = "s3"\n'
     )
     return shell.train(CIFAR10 / "horovod.toml", *arguments)
+
+
+def _epoch_ends(ran: Ran) -> list[datetime]:
+    points = map(json.loads, (ran.folder / "metrics.jsonl").read_text().splitlines())
+    return [datetime.fromisoformat(point["Timestamp"]) for point in points if point["MetricName"] == "train:loss"]
 
 
 def _ranks(ran: Ran) -> list[dict[str, Any]]:
@@ -106,9 +129,24 @@ MPI.COMM_WORLD.Barrier()
     assert "the shard of rank 1 is empty" in ran.out
 
 
-def test_the_main_job_learns_with_two_ranks(toolkits: Shell, digits: Path) -> None:
-    ran = _cifar10(toolkits, digits)
+def test_eight_virtual_gpus_are_eight_ranks_by_the_toolkits_own_count(toolkits: Shell) -> None:
+    text = """
+import os
+from mpi4py import MPI
+local = os.environ["OMPI_COMM_WORLD_LOCAL_RANK"]
+found = MPI.COMM_WORLD.gather((MPI.COMM_WORLD.Get_rank(), int(local), int(os.environ["SM_NUM_GPUS"])))
+if found:
+    open(os.path.join(os.environ["SM_OUTPUT_DATA_DIR"], "ranks"), "w").write(repr(found))
+"""
 
+    ran = toolkits.train(_script_job(toolkits, text, "[distribution.mpi]\nenabled = true"), "--virtual-gpus", "8")
+
+    assert ran.code == 0, ran.out
+    assert ran.packed("output.tar.gz")["ranks"].decode() == repr([(rank, rank, 8) for rank in range(8)])
+
+
+def test_the_main_job_learns_with_two_ranks(main_job: Ran) -> None:
+    ran = main_job
     metrics = {entry["MetricName"]: entry["Value"] for entry in ran.description["FinalMetricDataList"]}
     ranks = _ranks(ran)
     assert ran.code == 0, ran.out
@@ -127,6 +165,37 @@ def test_the_main_job_learns_with_two_ranks(toolkits: Shell, digits: Path) -> No
     assert len({rank["weights_sha256"] for rank in ranks}) == 1
     with tarfile.open(fileobj=io.BytesIO((ran.folder / "output" / "model.tar.gz").read_bytes())) as archive:
         assert "1/saved_model.pb" in archive.getnames()
+
+
+def test_the_main_job_interrupted_twice_goes_on_from_its_checkpoints(
+    toolkits: Shell, digits: Path, main_job: Ran
+) -> None:
+    """Interruptions come when the main job, that was not interrupted, had done two epochs and a sync had followed."""
+    began = datetime.fromisoformat(main_job.description["TrainingStartTime"])
+    first, *_, last = [(told - began).total_seconds() for told in _epoch_ends(main_job)]
+    seconds = (last - first) / (EPOCHS - 1)
+    after = first + seconds + SYNCED_WITHIN
+    epochs = math.ceil(3 * (2 + SYNCED_WITHIN / seconds))  # what three attempts do, so that two cannot
+    (toolkits.folder / "s3").mkdir()
+
+    ran = _cifar10(
+        toolkits,
+        digits,
+        "--live-code",
+        f"--interrupt-after={after:.1f},{after:.1f}",
+        f"--set=hyperparameters.epochs={epochs}",
+        "--set=checkpoint_s3_uri=s3://bucket/cifar10",
+    )
+
+    attempts = [EPOCH.findall(log) for log in ran.log().split("--- homeport: the job starts anew ---")]
+    done = [int(epoch) for attempt in attempts for epoch, _ in attempt]
+    (_, first_loss), (resumed_at, resumed_loss) = attempts[0][0], attempts[2][0]
+    assert (ran.code, len(attempts)) == (0, 3), ran.out
+    assert (sorted(set(done)), done[-1]) == (list(range(1, epochs + 1)), epochs)
+    assert int(resumed_at) > 1
+    assert float(resumed_loss) < float(first_loss) / 2
+    assert "  interrupted 2 of 2 times: " in ran.out
+    assert (toolkits.folder / "s3" / "cifar10" / f"epoch-{epochs:03d}.index").exists()
 
 
 def test_the_main_job_learns_with_one_rank_and_the_same_seed(toolkits: Shell, digits: Path) -> None:

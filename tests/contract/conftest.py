@@ -85,6 +85,14 @@ def docker_engine() -> DockerEngine:
 
 
 @pytest.fixture(scope="session")
+def docker_api(docker_engine: DockerEngine) -> Iterator[APIClient]:  # noqa: ARG001 - skips where none answers
+    """The same engine, to look at what was made there."""
+    api = APIClient(base_url=find_engine(os.environ, Path.home()).address, version="auto")
+    yield api
+    api.close()
+
+
+@pytest.fixture(scope="session")
 def image(docker_engine: DockerEngine) -> Iterator[str]:  # noqa: ARG001 - nothing is built where no engine answers
     """A tiny training image, gone afterwards."""
     api = APIClient(base_url=find_engine(os.environ, Path.home()).address, version="auto")

@@ -5,8 +5,8 @@ import json
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -16,12 +16,13 @@ import pytest
 from docker import APIClient
 from requests import Response
 
+from local_mode import docker_companion
 from local_mode.docker_engine import DockerEngine
-from local_mode.engine import Ended, Engine, Host, NoSuchDirectory
+from local_mode.engine import Ended, Engine, Host, NoSuchDirectory, Program
 from local_mode.plan import RunPlan
 from local_mode.staging import host_archive
 from tests.fakes import FakeEngine, Script, a_job, a_plan
-from training_job.errors import ImageCannotTrain, ImageNotFound
+from training_job.errors import ImageCannotTrain, ImageNotFound, MachineCannot
 
 OWNER = "nobody:/no/lock"
 Plan = Callable[..., RunPlan]
@@ -50,7 +51,7 @@ def plan(tmp_path: Path, engine: Engine) -> Iterator[Plan]:
         job = a_job(
             hosts=hosts, TrainingJobName=names[-1], AlgorithmSpecification=specification, Environment=environment
         )
-        return replace(a_plan(tmp_path, job), shared_memory=64 << 20)
+        return a_plan(tmp_path, job)
 
     yield plan
     engine.remove(names)
@@ -336,6 +337,123 @@ def test_what_a_killed_harness_left_can_be_removed_by_its_jobs_name(plan: Plan, 
         assert other.name in engine.owners()
         # What is gone already is no error to whoever still holds it.
         abandoned.close()
+
+
+_ECHO = """
+import os, sys
+print(sys.argv[1], os.getpid(), flush=True)
+for line in sys.stdin:
+    print(line.strip().upper(), flush=True)
+"""
+
+
+needs_containers = pytest.mark.parametrize("engine", ["docker"], indirect=True)
+
+
+@pytest.fixture
+def running(plan: Plan, made: Made) -> Host:
+    """A host that runs until it is killed."""
+    (host,) = made(plan(HANG="until SIGKILL")).values()
+    host.start()
+    return host
+
+
+@needs_containers
+def test_a_companion_says_hears_and_ends(running: Host) -> None:
+    with running.companion(Program("echo", _ECHO, ("hello",))) as companion:
+        lines = companion.lines()
+        said = next(lines)
+        companion.tell(b"a secret")
+        heard = next(lines)
+        threading.Thread(target=companion.end).start()
+        rest = list(lines)
+
+    # Process 1: it shares the host's network and sees none of its processes.
+    assert (said, heard, rest) == (b"hello 1", b"A SECRET", [])
+
+
+@needs_containers
+def test_what_a_companion_is_told_is_in_no_log_and_nothing_of_it_stays(
+    plan: Plan, made: Made, docker_api: APIClient
+) -> None:
+    asked = plan(HANG="until SIGKILL")
+    (host,) = made(asked).values()
+    host.start()
+
+    with host.companion(Program("echo", _ECHO, ("hello",))) as companion:
+        lines = companion.lines()
+        next(lines)
+        companion.tell(b"a secret")
+        next(lines)
+        (found,) = docker_api.containers(filters={"label": ["homeport.beside", f"homeport.job={asked.name}"]})
+        inspected = docker_api.inspect_container(found["Id"])
+
+    assert inspected["HostConfig"]["LogConfig"]["Type"] == "none"
+    assert inspected["HostConfig"]["CapAdd"] == ["NET_ADMIN", "NET_BIND_SERVICE"]
+    assert inspected["Mounts"] == []
+    assert "a secret" not in json.dumps(inspected)
+    assert docker_api.containers(all=True, filters={"id": found["Id"]}) == []
+
+
+@needs_containers
+def test_a_companion_that_ends_by_itself_says_why(running: Host) -> None:
+    with (
+        pytest.raises(MachineCannot, match="ended: RuntimeError: no such address"),
+        running.companion(Program("fails", "raise RuntimeError('no such address')", ())) as companion,
+    ):
+        list(companion.lines())
+
+
+@needs_containers
+def test_beside_a_host_that_has_ended_nothing_is_said(plan: Plan, made: Made) -> None:
+    (host,) = made(plan()).values()
+    host.start()
+    host.wait()
+
+    with host.companion(Program("echo", _ECHO, ("hello",))) as companion:
+        companion.tell(b"nobody hears")
+        assert list(companion.lines()) == []
+
+
+@needs_containers
+def test_where_no_image_has_a_python_it_is_said(running: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docker_companion, "_images", lambda _api, own: [own])
+
+    with (
+        pytest.raises(MachineCannot, match=r"no image here has one \(looked in homeport-test/contract:1\)"),
+        running.companion(Program("echo", _ECHO, ("hello",))),
+    ):
+        pass
+
+
+def test_nothing_joins_this_machines_own_network(image: str, docker_api: APIClient) -> None:
+    made = docker_api.create_container(
+        image, command="train", host_config=docker_api.create_host_config(network_mode="host")
+    )
+    try:
+        beside = docker_companion.Beside(made["Id"], image, "homeport-test", {})
+        with (
+            pytest.raises(MachineCannot, match="shares this machine's network"),
+            docker_companion.companion(docker_api, Program("echo", _ECHO, ("hello",)), beside),
+        ):
+            pass
+    finally:
+        docker_api.remove_container(made["Id"])
+
+
+def test_two_who_remove_the_same_remains_do_not_hinder_each_other(plan: Plan, engine: Engine) -> None:
+    left = plan(hosts=3, HANG="until SIGKILL")
+    abandoned = ExitStack()
+    abandoned.enter_context(engine.network(left, OWNER))
+    for host in left.hosts:
+        abandoned.enter_context(engine.host(left, host, OWNER)).start()
+
+    with ThreadPoolExecutor() as pool:
+        for removed in [pool.submit(engine.remove, [left.name]) for _ in range(3)]:
+            removed.result()
+
+    assert left.name not in engine.owners()
+    abandoned.close()
 
 
 def test_removing_what_is_not_there_does_nothing(engine: Engine) -> None:

@@ -396,6 +396,14 @@ def test_a_content_under_a_key_that_ends_in_a_slash_is_refused_when_it_is_read(a
         list(any_key.store.read(found))
 
 
+def test_a_content_under_a_key_that_begins_with_a_slash_is_refused_when_it_is_read(any_key: AnyKey) -> None:
+    any_key.put("/x", b"content")
+    (found,) = any_key.store.listed("")
+
+    with pytest.raises(InputRefused, match=r"s3://bucket-\w+//x: no file can have this key"):
+        list(any_key.store.read(found))
+
+
 def test_a_key_with_a_control_character_is_listed_and_refused_when_it_is_read(any_key: AnyKey) -> None:
     any_key.put("train/a\tb", b"content")
     (found,) = any_key.store.listed("train/")
@@ -501,9 +509,8 @@ def test_who_listens_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _assert_unreachable(store: EndpointStore, url: str) -> None:
-    with pytest.raises(
-        MachineCannot, match=rf"^s3://theirs/train: {url} cannot be reached \(HTTP error.*\)$"
-    ) as refused:
+    why = rf"^s3://theirs/train: {url} cannot be reached \(HTTP error.*\)\. Look whether it runs, .*homeport\.toml"
+    with pytest.raises(MachineCannot, match=why) as refused:
         store.listed("train")
     assert refused.value.exit_code == 3
     assert "\n" not in str(refused.value)

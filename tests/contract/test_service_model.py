@@ -195,7 +195,7 @@ def test_a_description_is_the_services_answer(code: int) -> None:
     )
     outcome = conclude([Exit("algo-1", code, 0)], "exited", {"algo-1": "x" * 5000})
     answer = describe(
-        job,
+        job.request(),
         arn="arn:aws:sagemaker:us-west-2:000000000000:training-job/job-1",
         transitions=[Transition(status, NOW) for status in ("Starting", "Training", outcome.secondary_status)],
         outcome=outcome,

@@ -13,7 +13,14 @@ _HERE, _MINIO, _REGION = "http://127.0.0.1:9000", "http://minio.example:9000", "
 def _place(endpoint: str | None = None, **buckets: Bucket) -> Place:
     root = Path("/project")
     return Place(
-        root, root / "runs", root, region=_REGION, file=root / "homeport.toml", buckets=buckets, endpoint=endpoint
+        root,
+        root / "runs",
+        root,
+        root / "state",
+        region=_REGION,
+        file=root / "homeport.toml",
+        buckets=buckets,
+        endpoint=endpoint,
     )
 
 

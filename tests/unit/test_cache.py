@@ -17,7 +17,7 @@ from local_mode import cache, fetching
 from local_mode.cache import Cache, CacheFull
 from local_mode.inputs.listing import Entry, under_prefix
 from local_mode.object_store import FolderStore, ObjectStore, ObjectVanished, S3Object
-from local_mode.part_files import SUFFIX
+from local_mode.part_files import SUFFIX, written
 from tests.remote_folder import RemoteFolder
 from training_job.errors import DiskFull, Interrupted, MachineCannot
 
@@ -711,6 +711,16 @@ def test_what_a_job_does_with_its_tree_is_its_own_fault(far: RemoteFolder, kept:
 
     with pytest.raises(PermissionError, match="something else"):
         use()
+
+
+def test_what_killed_jobs_had_begun_is_swept(kept: Path) -> None:
+    (kept / "parts").mkdir(parents=True)
+    (kept / f"parts/.x{SUFFIX}").write_bytes(b"half")
+
+    with written(kept / "objects/b", parts=kept / "parts") as part:
+        Cache(kept, _PLENTY).sweep()
+
+        assert list((kept / "parts").iterdir()) == [Path(part.name)]
 
 
 def test_leftovers_of_killed_jobs_are_swept_when_room_is_made(kept: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from local_mode import mirror as mirror_module
 from local_mode.cache import Cache
-from local_mode.checkpoints import CannotSync, NotKept, Syncing, check_writable
+from local_mode.checkpoints import CannotSync, Moment, NotKept, Syncing, check_writable
 from local_mode.mirror import Mirror, Synced
 from local_mode.object_store import FolderStore, InputRefused, ObjectVanished, S3Object
 from local_mode.part_files import SUFFIX, sweep
@@ -748,6 +748,28 @@ def test_a_prefix_that_can_be_written_is_left_as_it_was(bucket: Bucket, tmp_path
     assert list((tmp_path / "work").iterdir()) == []
 
 
+@pytest.mark.parametrize("prefix", ["ck", ""])
+def test_what_a_killed_run_left_of_such_a_look_is_removed(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(keys: Sequence[str]) -> None:  # noqa: ARG001 - the port's
+        raise Killed
+
+    bucket.put("ck/a", b"1")
+    monkeypatch.setattr(bucket, "delete", kill)
+    with pytest.raises(Killed):
+        check_writable(bucket, prefix, tmp_path / "work")
+    monkeypatch.undo()
+    assert len(bucket.objects) == 2
+
+    check_writable(bucket, prefix, tmp_path / "work")
+
+    assert bucket.objects == {"ck/a": b"1"}
+
+
 def test_a_file_where_a_folder_must_be_is_found_before_the_job(bucket: Bucket, tmp_path: Path) -> None:
     bucket.put("ck", b"a file")
 
@@ -933,3 +955,47 @@ def test_keys_that_no_directory_can_hold_side_by_side_are_refused(
 
 
 # Parts.
+
+
+# What an interruption costs.
+
+
+@pytest.mark.parametrize(
+    ("moment", "most", "lost"),
+    [
+        pytest.param(Moment(clock=1007, steady=1002), 60, 7, id="since the newest file was written"),
+        pytest.param(Moment(clock=990, steady=1002), 60, 2, id="since it was read, where the engine's clock is ahead"),
+        pytest.param(Moment(clock=1007, steady=1002), 4, 4, id="no more than was trained"),
+    ],
+)
+def test_what_was_done_since_the_last_checkpoint_in_the_bucket_is_lost(
+    syncing: Callable[..., Syncing],
+    host: FakeHost,
+    bucket: Bucket,
+    synced: Synced,
+    clock: list[float],  # noqa: ARG001 - stands still at 1000
+    *,
+    moment: Moment,
+    most: float,
+    lost: float,
+) -> None:
+    host.write(f"{CHECKPOINTS}/old", b"1", at=400)
+    host.write(f"{CHECKPOINTS}/new", b"2", at=1000)
+
+    with syncing(host) as kept:
+        assert bucket.wrote.wait(PATIENCE)
+        while len(bucket.writes) < 2:
+            assert bucket.wrote.wait(PATIENCE)
+        assert kept.lost(synced, moment, most) == lost
+
+
+def test_nothing_is_kept_after_an_interruption(
+    syncing: Callable[..., Syncing], host: FakeHost, bucket: Bucket, synced: Synced
+) -> None:
+    with syncing(host, every=60) as kept:
+        host.write(f"{CHECKPOINTS}/late", b"1")
+        kept.hold()
+
+        assert kept.lost(synced, Moment(0, 0), 60) is None
+
+    assert bucket.objects == {}

@@ -8,10 +8,12 @@ from queue import SimpleQueue
 import pytest
 
 from local_mode import console
+from local_mode.attempt import Events
 from local_mode.console import Console, duration
+from local_mode.course import Interruption
 from local_mode.machine import Machine
 from local_mode.runner import RunResult, run_plan
-from local_mode.supervision import Signal
+from local_mode.supervision import Signal, StopAsked
 from tests.fakes import LAPTOP, FakeEngine, Script, a_job, a_plan, an_fsx_channel
 from training_job.metrics import Metrics
 from training_job.model import MetricDefinition, TrainingJob
@@ -155,7 +157,66 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (72, "1 min 12 s"), (3672, "61 min 12 s")]
+    ("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (72, "1 min 12 s"), (3672, "1 h 1 min")]
 )
-def test_a_duration_is_in_minutes_and_seconds(seconds: float, text: str) -> None:
+def test_a_duration_is_in_words(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def drilled(root: Path, scripts: list[Script], *seconds: float) -> list[str]:
+    """What is told of a job with interruptions."""
+    stream = io.StringIO()
+    watcher = Console("job.toml", LAPTOP, stream)
+    left = iter(scripts)
+    plan = a_plan(root, interrupt_after=seconds)
+    watcher.ends(run_plan(plan, FakeEngine(lambda _: next(left)), watcher, SimpleQueue()))
+    return stream.getvalue().splitlines()
+
+
+def test_an_interruption_is_told_when_it_comes_and_summed_up_at_the_end(tmp_path: Path) -> None:
+    lines = drilled(tmp_path, [Script(ends_on=("SIGTERM",)), Script()], 0.001)
+
+    assert lines[2:8] == [
+        "Starting · Training",
+        "Interrupted",
+        "SIGTERM sent to algo-1; SIGKILL follows, at once on Ctrl-C",
+        "  interrupted after 0 s: all of it is lost, since the job has no CheckpointConfig (checkpoint_s3_uri)",
+        "Starting · Training",
+        "Uploading · Completed in 0 s",
+    ]
+    assert "  interrupted 1 of 1 times: 0 s of work lost in all" in lines
+
+
+def test_a_job_that_ended_before_its_interruption_says_so(tmp_path: Path) -> None:
+    lines = drilled(tmp_path, [Script()], 60)
+
+    assert "  interrupted 0 of 1 times: 0 s of work lost in all; it ended before the next" in lines
+
+
+@pytest.mark.parametrize(
+    ("interruption", "told"),
+    [
+        (Interruption(9.6, 3.2, "s3://b/ck"), "3 s of work are lost, those since the last checkpoint that had reached"),
+        (Interruption(9.6, None, "s3://b/ck"), "all of it is lost: no checkpoint had reached s3://b/ck yet"),
+        (Interruption(9.6, None, None), "all of it is lost, since the job has no CheckpointConfig"),
+    ],
+)
+def test_an_interruption_says_how_much_work_is_lost(interruption: Interruption, told: str) -> None:
+    assert str(interruption).startswith(f"interrupted after 10 s: {told}")
+
+
+def test_a_job_that_was_stopped_before_it_had_containers_tells_of_no_model(tmp_path: Path) -> None:
+    events: Events = SimpleQueue()
+    stream = io.StringIO()
+
+    class Stopping(Console):
+        def status(self, status: str) -> None:
+            super().status(status)
+            events.put(StopAsked("stop requested"))
+
+    watcher = Stopping("job.toml", LAPTOP, stream)
+
+    watcher.ends(run_plan(a_plan(tmp_path), FakeEngine(), watcher, events))
+
+    assert stream.getvalue().splitlines()[2:4] == ["Starting · Stopping", "Stopped in 0 s"]
+    assert "model" not in stream.getvalue().replace("training_job", "")

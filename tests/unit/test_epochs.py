@@ -129,6 +129,25 @@ def test_an_epoch_is_every_object_below_the_prefix_by_key(buckets: Buckets, cach
     assert [only(a_channel(), buckets, cache, epoch) for epoch in (0, 1)] == [b"AB", b"AB"]
 
 
+class AnyKeys(FolderStore):
+    """A bucket whose keys no directory could hold side by side."""
+
+    def listed(self, prefix: str) -> list[S3Object]:
+        return [S3Object(key, len(key), key) for key in (f"{prefix}a", f"{prefix}a/b", f"{prefix}{'n' * 300}")]
+
+    def file(self, found: S3Object) -> Path | None:  # noqa: ARG002 - the port's
+        return None
+
+    def read(self, found: S3Object) -> Generator[bytes, None, None]:
+        yield found.key.encode()
+
+
+def test_a_stream_takes_keys_that_no_directory_could_hold_side_by_side(tmp_path: Path, cache: Cache) -> None:
+    found = only(a_channel(), Buckets(tmp_path, AnyKeys), cache)
+
+    assert found == b"train/atrain/a/btrain/" + b"n" * 300
+
+
 def test_feeds_have_the_hosts_and_the_channel_in_the_path(buckets: Buckets, cache: Cache) -> None:
     put_numbers(buckets, 1)
 

@@ -75,6 +75,40 @@ def test_too_few_gpus_are_a_refusal_that_names_the_ways_out(
     assert no.value.exit_code == 3
 
 
+@pytest.mark.parametrize(
+    ("types", "asked", "held", "shares"),
+    [
+        ([P3_2], None, {"0": "a"}, [real("1")]),
+        ([P3_2, P3_2], None, {"1": "a", "2": "b"}, [real("0"), real("3")]),
+        ([P3_16], ("3", "1"), {"0": "a"}, [real("3", "1")]),
+        ([CPU], None, dict.fromkeys(FOUR, "a"), [GPUs()]),
+    ],
+)
+def test_hosts_share_what_other_jobs_leave(
+    types: list[str], asked: tuple[str, ...] | None, held: dict[str, str], shares: list[GPUs]
+) -> None:
+    assert share(types, FOUR, 2, asked=asked, virtual=None, held=held) == tuple(shares)
+
+
+@pytest.mark.parametrize(
+    ("types", "asked", "held"),
+    [
+        ([P3_8], None, {"2": "a"}),
+        ([P3_16], ("2", "3"), {"2": "a"}),
+        ([P3_2], None, dict.fromkeys(FOUR, "a")),
+    ],
+)
+def test_gpus_that_other_jobs_hold_are_a_refusal_that_names_them_and_no_virtual_ones(
+    types: list[str], asked: tuple[str, ...] | None, held: dict[str, str]
+) -> None:
+    with pytest.raises(NotEnoughGPUs, match=rf"has 4, of which a holds {','.join(held)}\. Ways out: wait for a job"):
+        share(types, FOUR, 2, asked=asked, virtual=None, held=held)
+
+
+def test_virtual_gpus_are_held_by_nobody() -> None:
+    assert share([P3_16], FOUR, 2, asked=None, virtual=8, held=dict.fromkeys(FOUR, "a")) == (virtual(8),)
+
+
 def test_gpus_that_cannot_be_shared_evenly_are_refused() -> None:
     with pytest.raises(JobRefused, match="3 GPUs cannot be shared evenly by 2 hosts"):
         share([P3_16, P3_16], EIGHT, 2, asked=("0", "1", "2"), virtual=None)

@@ -43,6 +43,8 @@ def refusal(path: Path, **changes: tuple[str, ...]) -> str:
         ("container_log_level = 'debug'", "container_log_level: must be a whole number, not 'debug'"),
         ("environment = { A = 1 }", "environment.A: must be text, not 1"),
         ("environment = { Key = 1 }", "environment.Key: must be text, not 1"),
+        ("environment = { API_KEY = 12345 }", "environment.API_KEY: must be text, not ********"),
+        ("environment = { HF_TOKEN = ['hunter2'] }", "environment.HF_TOKEN: must be text, not ********"),
         ('environment = { a-b = "" }', "environment.a-b: 'a-b' must match [a-zA-Z_][a-zA-Z0-9_]*"),
         ("tags = 5", "tags: must be a list, not 5"),
         ('metric_definitions = [{ name = "a" }]', "metric_definitions[0].regex: is needed"),

@@ -46,7 +46,12 @@ def test_a_note_says_more_of_a_field() -> None:
     [
         ({"EnableManagedSpotTraining": True}, "EnableManagedSpotTraining", True),
         ({"EnableManagedSpotTraining": False}, "EnableManagedSpotTraining", False),
-        ({"DebugHookConfig": {"S3OutputPath": "s3://b"}}, "DebugHookConfig", True),
+        ({"DebugHookConfig": {"S3OutputPath": "s3://b"}}, "DebugHookConfig", False),
+        (
+            {"MlflowConfig": {"MlflowResourceArn": "arn:aws:sagemaker:us-west-2:123456789012:mlflow-app/a"}},
+            "MlflowConfig",
+            True,
+        ),
         ({"ExperimentConfig": {}}, "ExperimentConfig", False),
         ({"EnableNetworkIsolation": True}, "EnableNetworkIsolation", False),
     ],

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from local_mode.lookup import looked_up
+from local_mode.lookup import looked_up, not_found
 from local_mode.object_store import FolderStore, InputRefused
 from local_mode.part_files import SUFFIX
 
@@ -39,6 +39,17 @@ def test_what_leads_out_of_the_bucket_is_refused(store: FolderStore, tmp_path: P
 
 def test_only_what_is_there_is_looked_up(store: FolderStore) -> None:
     assert looked_up(store, ["folder/a", "folder/b", "c"]) == {"folder/a": store.find("folder/a")}
+
+
+def test_what_was_not_found_is_told_with_the_reason(store: FolderStore) -> None:
+    keys = ["folder/a", "folder/b", "folder/../c"]
+
+    absent, unfit = not_found(store, keys, looked_up(store, keys))
+
+    assert absent == "s3://my-bucket/folder/b, which is not there"
+    assert unfit.startswith(
+        "s3://my-bucket/folder/../c, and no file can have this key: it holds an empty part, . or .."
+    )
 
 
 def test_few_keys_of_a_large_folder_list_nothing(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [name for name in os.environ if name.startswith(("HOMEPORT_", "DOCKER_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
+    monkeypatch.setenv("HOMEPORT_STATE", str(tmp_path.with_name(f"{tmp_path.name}-state")))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(console, "duration", lambda _: "0 s")
     (tmp_path / "job.toml").write_text(JOB)
@@ -97,6 +98,9 @@ def test_bad_input_is_told_before_an_engine_is_looked_for(
         (["--instance-type", "p3.2xlarge"], "--instance-type: 'p3.2xlarge' is no training instance type"),
         (["--instance-count", "0"], "--instance-count: must be 1 or more"),
         (["--instance-count", "-1"], "--instance-count: must be 0 or more, not -1"),
+        (["--interrupt-after", "5,soon"], "--interrupt-after: 1 fault\n  must be seconds of training, not 'soon'"),
+        (["--interrupt-after", "-1"], "must be seconds of training, not '-1'"),
+        (["--interrupt-after", "nan"], "must be seconds of training, not 'nan'"),
         (["--virtual-gpus", "0"], "--virtual-gpus: 1 fault\n  must be 1 or more, not 0"),
     ],
 )
@@ -335,3 +339,12 @@ def test_a_folder_that_was_removed_is_told(folder: Path, monkeypatch: pytest.Mon
     (folder / "gone").rmdir()
 
     assert main(["plan", "job.toml"]) in (2, 3)
+
+
+@pytest.mark.usefixtures("engine")
+def test_interruptions_are_given_one_by_one_or_as_a_list(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "job.toml").write_text(f"{JOB}use_spot_instances = true\n")
+
+    assert main(["plan", "job.toml", "--interrupt-after", "60,30", "--interrupt-after", "1.5"]) == 0
+
+    assert "interrupted after 60 s, then 30 s, then 1.5 s of training and started anew" in capsys.readouterr().out

@@ -62,6 +62,7 @@ def test_a_model_is_at_the_root_of_its_archive(collected: Callable[..., Artifact
 
     assert packed(found.model) == {"1": None, "1/saved_model.pb": b"model", "weights": b"w" * 5000}
     assert found.model_files == 2
+    assert found.model_size == found.model.stat().st_size
     assert found.collisions == []
 
 
@@ -282,6 +283,7 @@ def test_uncompressed_a_model_is_a_folder_as_it_was(left_as_it_is: Callable[...,
     }
     assert (found.model, found.output) == (tmp_path / "output/model", tmp_path / "output/data")
     assert (found.model_files, found.output_files, found.failures) == (2, 1, {"algo-1": "boom"})
+    assert found.model_size == 5005
     assert (found.model / "run.sh").stat().st_mode & 0o777 == 0o755
     assert (found.model / "run.sh").stat().st_uid == os.getuid()
 

@@ -7,7 +7,9 @@ from textwrap import dedent
 import pytest
 
 from local_mode.console import plan_text
+from local_mode.limits import Limits
 from local_mode.machine import Machine
+from local_mode.resources import Resources
 from tests.fakes import LAPTOP, WORKSTATION, a_job, a_plan, an_fsx_channel
 from training_job.errors import JobRefused, StrictRefused
 
@@ -147,8 +149,33 @@ def test_live_code_is_mounted_over_the_code_of_the_image(tmp_path: Path) -> None
     assert (mount.source, mount.target, mount.read_only) == (str(tmp_path / "entrypoints"), "/opt/ml/code", True)
 
 
-def test_half_the_memory_is_shared_memory(tmp_path: Path) -> None:
-    assert a_plan(tmp_path).shared_memory == LAPTOP.memory // 2
+@pytest.mark.parametrize(("instance_type", "gibibytes"), [("ml.t3.medium", 2), ("ml.p3.16xlarge", 4)])
+def test_shared_memory_is_half_of_the_types_as_far_as_it_is_here(
+    tmp_path: Path, instance_type: str, gibibytes: int
+) -> None:
+    (host,) = a_plan(tmp_path, a_job(instance_type=instance_type)).hosts
+
+    assert host.resources.shared_memory == gibibytes << 30
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "found", "note"),
+    [
+        ("ml.t3.medium", Resources(2, 4 << 30, held=True), "held to 2 vCPUs and 4.0 GiB"),
+        (
+            "ml.m5.12xlarge",
+            Resources(4, 8 << 30, held=True),
+            "held to 4 vCPUs and 8.0 GiB, all this machine has: the type has 48 vCPUs, 192 GiB",
+        ),
+    ],
+)
+def test_a_host_may_be_held_to_what_its_type_has(
+    tmp_path: Path, instance_type: str, found: Resources, note: str
+) -> None:
+    plan = a_plan(tmp_path, a_job(instance_type=instance_type), limit_resources=True)
+
+    assert plan.hosts[0].resources == found
+    assert next(entry for entry in plan.ledger if entry.field == "ResourceConfig.InstanceType").how.endswith(note)
 
 
 def test_hosts_of_a_big_job_have_names_of_their_own(tmp_path: Path) -> None:
@@ -187,6 +214,10 @@ def test_hosts_of_a_big_job_have_names_of_their_own(tmp_path: Path) -> None:
             },
             "metric a: '(' is no regular expression",
         ),
+        (
+            {"StoppingCondition": {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 60}},
+            "StoppingCondition.MaxWaitTimeInSeconds: is only supported when EnableManagedSpotTraining is set to true",
+        ),
     ],
 )
 def test_what_no_plan_can_give_is_refused(tmp_path: Path, changes: dict[str, object], why: str) -> None:
@@ -211,10 +242,6 @@ def test_strict_has_nothing_against_a_job_that_changes_nothing(tmp_path: Path) -
     a_plan(tmp_path, a_job(Tags=[{"Key": "a", "Value": "b"}], EnableManagedSpotTraining=False), strict=True)
 
 
-def test_strict_has_nothing_against_a_profiler_that_is_off(tmp_path: Path) -> None:
-    a_plan(tmp_path, a_job(ProfilerConfig={"DisableProfiler": True}), strict=True)
-
-
 def test_a_job_that_asks_for_smddp_is_told_that_it_gets_an_emulation(tmp_path: Path) -> None:
     asked, not_asked = (
         a_job(HyperParameters={"sagemaker_distributed_dataparallel_enabled": enabled}) for enabled in ("true", "false")
@@ -228,3 +255,23 @@ def test_a_job_that_asks_for_smddp_is_told_that_it_gets_an_emulation(tmp_path: P
     assert with_smddp.kind == "emulated"
     assert "smdistributed.dataparallel is an emulation" in with_smddp.how
     assert (without.kind, without.how) == ("honoured", "hyperparameters.json")
+
+
+def test_a_spot_job_is_strict_only_if_it_is_interrupted_here_too(tmp_path: Path) -> None:
+    spot = a_job(EnableManagedSpotTraining=True)
+
+    with pytest.raises(StrictRefused, match="EnableManagedSpotTraining: interrupted only by --interrupt-after"):
+        a_plan(tmp_path, spot, strict=True)
+
+    plan = a_plan(tmp_path, spot, strict=True, interrupt_after=(60.0, 30.0))
+    (entry,) = [entry for entry in plan.ledger if entry.field == "EnableManagedSpotTraining"]
+    assert entry.kind == "emulated"
+    assert "after 60 s, then 30 s of training" in entry.how
+
+
+def test_the_limits_of_a_job_are_in_its_plan(tmp_path: Path) -> None:
+    stopping = {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 90}
+    job = a_job(StoppingCondition=stopping, EnableManagedSpotTraining=True, RetryStrategy={"MaximumRetryAttempts": 3})
+
+    assert a_plan(tmp_path, job, interrupt_after=(5.0,)).limits == Limits(60, 90, (5.0,), 3)
+    assert a_plan(tmp_path).limits == Limits(86_400)

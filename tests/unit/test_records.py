@@ -1,9 +1,7 @@
 """What a run leaves, and how a later run knows whether its harness still lives."""
 
-import fcntl
 import json
 import shutil
-import socket
 import subprocess
 import sys
 from collections import namedtuple
@@ -13,11 +11,16 @@ from pathlib import Path
 import pytest
 
 from local_mode import records
+from local_mode.harness import this_process
+from local_mode.job_record import JobRecord
+from local_mode.job_store import JobStore
 from local_mode.plan import RunPlan
-from local_mode.records import dead, masked, run_record
-from tests.fakes import NOW, a_job, a_plan
+from local_mode.records import run_record
+from tests.fakes import NOW, WORKSTATION, a_job, a_plan
 from training_job.errors import DiskFull, JobRefused, MachineCannot
+from training_job.lifecycle import Outcome, Transition, describe
 from training_job.metrics import MetricPoint
+from training_job.secret_names import masked
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -181,50 +184,6 @@ def test_no_secret_is_written_into_a_runs_folder(tmp_path: Path) -> None:
     assert [path.name for path in written if b"s3cr3t" in path.read_bytes()] == []
 
 
-def test_a_run_that_goes_on_is_alive_and_its_end_frees_its_name(tmp_path: Path) -> None:
-    with run_record(a_plan(tmp_path)) as record:
-        owner = record.owner
-
-        assert dead({"job-1": owner}) == []
-
-    assert dead({"job-1": owner}) == ["job-1"]
-
-
-def test_a_run_whose_harness_was_killed_is_dead(tmp_path: Path) -> None:
-    lock = tmp_path / ".lock"
-    holder = "import fcntl, os, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(1, flush=True); "
-    with subprocess.Popen(
-        [sys.executable, "-c", f"{holder} sys.stdin.read()", lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        process.stdout.readline()
-        owner = f"{socket.gethostname()}:{lock}"
-        assert dead({"job-1": owner}) == []
-
-        process.kill()
-        process.wait()
-
-    assert dead({"job-1": owner}) == ["job-1"]
-
-
-@pytest.mark.parametrize("owner", ["elsewhere:/runs/job-1/.lock", "", ":"])
-def test_a_run_of_another_computer_is_left_alone(owner: str) -> None:
-    assert dead({"job-1": owner}) == []
-
-
-def test_a_lock_that_cannot_be_looked_at_is_left_alone(tmp_path: Path) -> None:
-    assert dead({"job-1": f"{socket.gethostname()}:{tmp_path}"}) == []
-
-
-def test_a_lock_is_not_taken_by_looking_at_it(tmp_path: Path) -> None:
-    lock = tmp_path / ".lock"
-    lock.touch()
-
-    assert dead({"job-1": f"{socket.gethostname()}:{lock}"}) == ["job-1"]
-
-    with lock.open("w") as opened:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
 def test_a_folder_that_vanished_under_a_run_is_no_second_error(tmp_path: Path) -> None:
     with run_record(a_plan(tmp_path)) as record:
         shutil.rmtree(record.directory)
@@ -244,8 +203,8 @@ def kill_in_a_run(root: Path, then: str) -> None:
     assert killed.returncode == -9
 
 
-def test_the_name_of_a_killed_run_that_never_began_is_free_again(tmp_path: Path) -> None:
-    kill_in_a_run(tmp_path, "pass")
+def test_a_run_that_was_killed_before_its_row_was_written_leaves_its_name_free(tmp_path: Path) -> None:
+    kill_in_a_run(tmp_path, "record._store.forget('job-1')")
 
     with run_record(a_plan(tmp_path)) as record:
         assert [path.name for path in record.directory.iterdir()] == [".lock"]
@@ -262,3 +221,117 @@ def test_a_killed_run_keeps_its_record_and_loses_what_was_half_written(tmp_path:
         found = sorted(str(path.relative_to(left)) for path in left.rglob("*"))
 
     assert found == ["output", "plan.json", "request.json"]
+
+
+def found(plan: RunPlan) -> JobRecord:
+    """The job in the store."""
+    job = JobStore(plan.place.state).find(plan.name)
+    assert job
+    return job
+
+
+def test_a_job_is_in_the_store_from_its_first_moment(tmp_path: Path) -> None:
+    plan = a_plan(tmp_path, a_job(hosts=2, instance_type="ml.p3.2xlarge"), WORKSTATION)
+
+    with run_record(plan) as record:
+        job = found(plan)
+
+    assert (job.status, job.secondary_status, job.running) == ("InProgress", "Starting", True)
+    assert (job.instances, job.gpus) == ((("ml.p3.2xlarge", 2),), ("0", "1"))
+    assert (job.directory, job.owner, job.process) == (record.directory, record.owner, this_process())
+
+
+def test_the_store_hears_where_a_job_is_and_how_it_ends(tmp_path: Path) -> None:
+    plan = a_plan(tmp_path)
+    transitions = [Transition("Starting", NOW), Transition("Training", NOW)]
+    told = {"arn": plan.arn, "model_artifacts": "file:///model.tar.gz"}
+
+    with run_record(plan) as record:
+        assert record.entered(transitions) is None
+        assert found(plan).transitions == transitions
+        record.keep(plan)
+        ended = [*transitions, Transition("Completed", NOW)]
+        outcome = Outcome("Completed", "Completed", 0)
+        assert record.ends(describe(plan.job.request(), transitions=ended, outcome=outcome, end=NOW, **told), 0) is None
+
+    job = found(plan)
+    assert (job.status, job.ended, job.exit_code) == ("Completed", NOW, 0)
+
+
+def test_a_job_that_never_began_is_in_no_store(tmp_path: Path) -> None:
+    plan = a_plan(tmp_path)
+
+    with suppress(RuntimeError), run_record(plan):
+        raise RuntimeError
+
+    assert JobStore(plan.place.state).names() == []
+
+
+def test_a_run_that_breaks_off_is_told_as_failed_in_its_folder_and_in_the_store(tmp_path: Path) -> None:
+    plan = a_plan(tmp_path, a_job(instance_type="ml.p3.2xlarge"), WORKSTATION)
+
+    with suppress(MachineCannot), run_record(plan) as record:
+        record.keep(plan)
+        raise MachineCannot("the engine no longer answers")
+
+    job = found(plan)
+    assert (job.status, job.exit_code) == ("Failed", 3)
+    assert job.failure_reason == "InternalServerError: the engine no longer answers"
+    assert json.loads((record.directory / "describe.json").read_text()) == job.answer
+    assert JobStore(plan.place.state).held_gpus() == {}
+
+
+def test_a_run_that_ctrl_c_breaks_off_is_told_as_stopped(tmp_path: Path) -> None:
+    plan = a_plan(tmp_path)
+
+    with suppress(KeyboardInterrupt), run_record(plan) as record:
+        record.keep(plan)
+        raise KeyboardInterrupt
+
+    assert (found(plan).status, found(plan).exit_code) == ("Stopped", 130)
+
+
+def test_an_end_is_kept_whatever_goes_wrong_afterwards(tmp_path: Path) -> None:
+    plan = a_plan(tmp_path)
+
+    with suppress(MachineCannot), run_record(plan) as record:
+        record.keep(plan)
+        outcome = Outcome("Completed", "Completed", 0)
+        record.ends(record._answer([Transition("Completed", NOW)], outcome=outcome, end=NOW), 0)
+        raise MachineCannot("the model could not be delivered")
+
+    assert (found(plan).status, found(plan).exit_code) == ("Completed", 3)
+
+
+def test_a_name_in_the_store_is_taken_though_its_folder_is_elsewhere(tmp_path: Path) -> None:
+    with run_record(a_plan(tmp_path)) as record:
+        record.keep(a_plan(tmp_path))
+    (tmp_path / "runs").rename(tmp_path / "moved")
+
+    with pytest.raises(JobRefused, match=r"is taken: names must be unique, .* already exists .*--name NAME"):
+        refused(a_plan(tmp_path))
+
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_store_that_cannot_be_written_ends_no_job_that_runs(tmp_path: Path) -> None:
+    plan = a_plan(tmp_path)
+
+    with run_record(plan) as record:
+        record.keep(plan)
+        JobStore(plan.place.state).path.write_bytes(b"no store" * 1000)
+
+        problem = record.entered([Transition("Starting", NOW), Transition("Training", NOW)])
+
+    assert "the store of jobs cannot be used" in str(problem)
+
+
+def test_no_secret_gets_into_the_store(tmp_path: Path) -> None:
+    plan = a_plan(tmp_path, a_job(HyperParameters={"api_key": "s3cr3t"}, Environment={"HF_TOKEN": "s3cr3t"}))
+
+    with run_record(plan) as record:
+        record.keep(plan)
+        record.entered([Transition("Training", NOW)])
+
+    assert [path.name for path in plan.place.state.iterdir() if b"s3cr3t" in path.read_bytes()] == []
+    assert found(plan).answer["HyperParameters"] == {"api_key": "********"}

@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 
-from local_mode.runner import Events, RunResult, run_plan
+from local_mode.attempt import Events
+from local_mode.job_store import JobStore
+from local_mode.limits import Limits
+from local_mode.runner import RunResult, run_plan
 from local_mode.supervision import StopAsked
-from tests.fakes import FakeEngine, Notes, Script, a_job, a_plan, an_fsx_channel
+from tests.fakes import FakeEngine, Notes, Script, a_job, a_place, a_plan, an_fsx_channel
 from training_job.errors import ImageCannotTrain, ImageNotFound, Interrupted, JobRefused, MachineCannot
 from training_job.model import TrainingJob
 
@@ -175,7 +178,7 @@ def test_a_second_ctrl_c_kills(run: Run, notes: Notes, events: Events) -> None:
 
 def test_a_job_that_runs_past_its_time_is_stopped(tmp_path: Path, notes: Notes, events: Events) -> None:
     engine = FakeEngine({"algo-1": Script(ends_on=("SIGTERM",))})
-    plan = replace(a_plan(tmp_path), max_run=0)
+    plan = replace(a_plan(tmp_path), limits=Limits(max_run=0))
 
     result = run_plan(plan, engine, notes, events)
 
@@ -270,6 +273,35 @@ def test_hosts_find_their_own_files(run: Run, monkeypatch: pytest.MonkeyPatch) -
     assert {host: config["current_host"] for host, config in seen.items()} == {"algo-1": "algo-1", "algo-2": "algo-2"}
 
 
+def test_the_store_hears_each_status_as_it_comes(tmp_path: Path, run: Run, notes: Notes) -> None:
+    store = JobStore(a_place(tmp_path).state)
+    heard: list[str] = []
+    status = notes.status
+    notes.status = lambda said: (heard.append(store.find("job-1").secondary_status), status(said))
+
+    run(FakeEngine())
+
+    assert notes.statuses == ["Starting", "Training", "Uploading", "Completed"]
+    assert heard == notes.statuses
+    assert store.find("job-1").answer == json.loads((folder(tmp_path) / "describe.json").read_text())
+
+
+def test_a_job_is_kept_once_its_hosts_run(tmp_path: Path, run: Run, notes: Notes) -> None:
+    run(FakeEngine())
+
+    assert notes.kept_at == folder(tmp_path)
+
+
+def test_a_job_whose_hosts_do_not_run_is_in_no_store(tmp_path: Path, run: Run, notes: Notes) -> None:
+    engine = FakeEngine({"algo-1": Script(refuses_to_start=ImageCannotTrain("i", "no train"))})
+
+    with pytest.raises(ImageCannotTrain):
+        run(engine)
+
+    assert notes.kept_at is None
+    assert JobStore(a_place(tmp_path).state).names() == []
+
+
 def test_a_missing_image_is_told_before_anything_is_made(tmp_path: Path, run: Run) -> None:
     engine = FakeEngine()
     engine.missing_images.add("my/image")
@@ -328,4 +360,4 @@ def test_a_job_that_ran_keeps_its_name(run: Run) -> None:
 def test_a_container_that_wanted_memory_says_so(run: Run) -> None:
     result = run(FakeEngine({"algo-1": Script(code=137, out_of_memory=True)}))
 
-    assert result.outcome.failure_reason.startswith("AlgorithmError: OutOfMemory")
+    assert result.outcome.failure_reason.startswith("ClientError: Please use an instance type with more memory")

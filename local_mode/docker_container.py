@@ -1,0 +1,162 @@
+"""One container of a job, by the engine's API."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ContextDecorator, contextmanager
+
+import docker.errors
+import docker.utils
+from docker import APIClient
+from requests import Response
+from requests.exceptions import HTTPError as BadAnswer
+from requests.exceptions import RequestException
+from urllib3.exceptions import HTTPError
+
+from local_mode.docker_companion import Beside, companion
+from local_mode.engine import Companion, Ended, NoSuchDirectory, Program, Usage
+from local_mode.engine_log import Entry, entries, lines, unseen
+from local_mode.plan import HostPlan
+from training_job.errors import EngineFailed, ImageCannotTrain
+
+_READ_SIZE = 1 << 16
+_TAIL = 100
+_LOWER = (
+    "This engine may not raise limits so far. Give lower ones in homeport.toml, [local.container]: "
+    "ulimits = { memlock = 8388608, stack = 8388608 }"
+)
+
+
+class told(ContextDecorator):  # noqa: N801 - reads as a word where it is used
+    """The engine's and the connection's failures as ours."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, docker.errors.APIError):
+            raise EngineFailed(f"the engine refuses: {error.explanation or error}") from None
+        if isinstance(error, docker.errors.DockerException | RequestException | HTTPError):
+            raise EngineFailed(f"the engine no longer answers ({error}). Start it again: docker/engine.sh") from None
+
+
+class Container:
+    """One container, by its id."""
+
+    def __init__(self, api: APIClient, identifier: str, host: HostPlan, beside: Beside) -> None:
+        self._api = api
+        self._id = identifier
+        self._host = host
+        self._beside = beside
+
+    @told()
+    def put(self, archive: bytes | Iterable[bytes]) -> None:
+        """Unpack a tar below `/`."""
+        self._api.put_archive(self._id, "/", archive)
+
+    @told()
+    def start(self) -> None:
+        """Start it."""
+        try:
+            self._api.start(self._id)
+        except docker.errors.APIError as error:
+            raise cannot_start(self._host, error) from None
+
+    def log(self) -> Iterator[bytes]:
+        """Its lines, to its end."""
+        return lines(self._logged())
+
+    def _logged(self) -> Iterator[Entry]:
+        """Every entry. Engines before 23 end a followed log before its last, unfinished line is written, so what the
+        log holds once the container has ended is compared with what was seen."""
+        last = None
+        for entry in self._entries(follow=1):
+            last = entry
+            yield entry
+        self.wait()
+        rest = unseen(last, list(self._entries(tail=_TAIL)))
+        if rest is None:
+            rest = unseen(last, list(self._entries())) or ()
+        yield from rest
+
+    def _entries(self, **wanted: int) -> Iterator[Entry]:
+        asked: dict[str, str | int] = {"stdout": 1, "stderr": 1, "timestamps": 1, **wanted}
+        with told(), self._stream("logs", asked) as response:
+            yield from entries(response.raw.stream(_READ_SIZE, decode_content=True))
+
+    @told()
+    def wait(self) -> Ended:
+        """Block until it has ended."""
+        code = int(self._api.wait(self._id, timeout=None)["StatusCode"])
+        state = self._api.inspect_container(self._id)["State"]
+        if state.get("Status") in ("removing", "dead"):
+            raise EngineFailed(f"{self._host.host}: somebody removed its container")
+        return Ended(code, bool(state.get("OOMKilled")))
+
+    @told()
+    def signal(self, name: str) -> None:
+        """Send a signal to PID 1."""
+        try:
+            self._api.kill(self._id, name)
+        except docker.errors.APIError as error:
+            if error.status_code not in (404, 409):  # it is gone, or not running
+                raise
+
+    @told()
+    def usage(self) -> Usage | None:
+        """What it uses; None unless it runs."""
+        try:
+            # One look: the engine would wait a second for another to compute a rate from.
+            found = self._api.stats(self._id, stream=False, one_shot=True)
+        except docker.errors.NotFound:
+            return None
+        memory = found["memory_stats"]
+        if "usage" not in memory:
+            return None
+        networks = (found.get("networks") or {}).values()
+        # What the kernel keeps of files is not the job's, as `docker stats` has it (docker/cli, stats_helpers.go).
+        cached = memory.get("stats", {}).get("inactive_file", memory.get("stats", {}).get("total_inactive_file", 0))
+        return Usage(
+            cpu_seconds=found["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9,
+            memory=max(0, memory["usage"] - cached),
+            received=sum(network["rx_bytes"] for network in networks),
+            sent=sum(network["tx_bytes"] for network in networks),
+        )
+
+    def fetch(self, path: str) -> Generator[bytes, None, None]:
+        """A directory as a tar, in pieces."""
+        # docker-py's get_archive leaves the response open when it is read no further, and the engine then waits.
+        with told(), self._archive(path) as response:
+            yield from response.iter_content(1 << 20)
+
+    @contextmanager
+    def companion(self, program: Program) -> Iterator[Companion]:
+        """A program beside it, in its network."""
+        with told(), companion(self._api, program, self._beside) as beside:
+            yield beside
+
+    def _archive(self, path: str) -> Response:
+        try:
+            return self._stream("archive", {"path": path})
+        except BadAnswer as error:
+            if error.response.status_code == 404 and "no such container" not in error.response.text.lower():
+                raise NoSuchDirectory(path) from None
+            raise
+
+    def _stream(self, what: str, wanted: dict[str, str | int]) -> Response:
+        """An endpoint of this container, read as it comes, for as long as it takes."""
+        url = f"{self._api.base_url}/v{self._api.api_version}/containers/{self._id}/{what}"
+        # Asked with requests' own header, Docker gzips archives: 50 MB/s, with a core of its own for it.
+        plain = {"Accept-Encoding": "identity"}
+        response = self._api.get(url, params=wanted, headers=plain, stream=True, timeout=None)
+        response.raise_for_status()
+        return response
+
+
+def cannot_start(host: HostPlan, error: docker.errors.APIError) -> Exception:
+    """The engine's refusal as ours: a program that is not there is the image's fault, the rest the machine's."""
+    why = str(error.explanation or error)
+    if any(sign in why for sign in ("executable file not found", "no such file or directory", "permission denied")):
+        return ImageCannotTrain(host.image, why.partition("OCI runtime create failed: ")[2] or why)
+    advice = f"\n{_LOWER}" if "rlimit" in why else ""
+    return EngineFailed(f"{host.host}: the engine does not start its container: {why}{advice}")
