@@ -23,7 +23,7 @@ data: .venv/data ## make the CIFAR-10 data set on the local FSx
 	@.venv/bin/python entrypoints/cifar10/prepare.py data/fsx/cifar10
 
 test: .venv/dev image data ## run every test
-	@.venv/bin/pytest
+	@.venv/bin/pytest -n 3 --dist loadfile
 
 test-workloads: .venv/dev image ## run every training program, for the better part of an hour; make test runs a third
 	@.venv/bin/pytest -m "nightly or not nightly" tests/workloads
@@ -31,8 +31,8 @@ test-workloads: .venv/dev image ## run every training program, for the better pa
 check: .venv/dev ## format, lint, types and layers
 	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports
 
-bench: .venv/dev image ## measure starts and data beside a bare container, boto3, tar and the SageMaker SDK
-	@.venv/bin/python benchmarks/start.py && .venv/bin/python benchmarks/data.py
+bench: .venv/dev image ## measure starts, data and logs beside docker, boto3, tar and the SageMaker SDK
+	@.venv/bin/python benchmarks/start.py && .venv/bin/python benchmarks/data.py && .venv/bin/python benchmarks/life.py
 
 clean: ## remove what was made here, but for runs/ and data/
 	@rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,4 +1,4 @@
-"""How quickly jobs are looked up and stopped, each beside the floor, in one run.
+"""How quickly jobs are looked up and stopped and their logs relayed, each beside the floor, in one run.
 
 Look-ups are timed as whole commands, in wall time and in time of the processor, which a busy machine stretches less.
 The hosts of a stopped job print the time at which PID 1 heard SIGTERM, on the clock that they share with this machine
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -32,6 +32,8 @@ JOBS = 10_000
 HOSTS = 3
 LOOK_UP_SECONDS = 0.3
 STOP_SECONDS = 0.5
+RELAYED = 1_000_000
+RELAY_TIMES = 1.3
 
 _PYTHON = sys.executable
 _HOMEPORT = str(Path(sys.executable).with_name("homeport-local"))
@@ -39,15 +41,17 @@ _DOCKER = shutil.which("docker") or ""
 _IMAGE = "homeport/debian:bookworm"
 _SCRIPT = "trap 'echo HEARD $(date +%s.%N); exit 0' TERM; echo READY; sleep 300 & wait"
 _HEARD = re.compile(r"HEARD (\d+\.\d+)")
+_BURST = f"echo BEGUN $(date +%s.%N); exec seq {RELAYED}"
 _LONGEST_SECONDS = 120
 
 
 @dataclass(frozen=True)
 class Go:
-    """What one go took, in seconds; `processor` is 0 where the work is others'."""
+    """What one go took, in seconds; `processor` is 0 where the work is others'. `memory` is the highest, in MB."""
 
     seconds: float
     processor: float = 0.0
+    memory: float = 0.0
 
 
 Way = Callable[[Path], Go]
@@ -62,6 +66,8 @@ class Line:
     ways: Mapping[str, Way]
     limits: Mapping[str, float]
     needs_engine: bool = False
+    within: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    """Ours to the way it is held against, and how many times that one's time it may take."""
 
 
 # A store with many jobs.
@@ -162,6 +168,56 @@ def docker_stops(folder: Path) -> Go:  # noqa: ARG001 - every way is called alik
         _docker("rm", "--force", *containers)
 
 
+# A million lines.
+
+
+def ours_relays(folder: Path) -> Go:
+    """From the first line of a job's host to the last in the terminal, each kept in its log as well."""
+    job = folder / "job.toml"
+    job.write_text(
+        f'name = "relay"\nimage = "{_IMAGE}"\ninstance_type = "ml.m5.large"\n'
+        f'container_entry_point = ["sh", "-c", {json.dumps(_BURST)}]\n'
+    )
+    name, runs = f"bench-relay-{os.getpid()}", folder / "runs"
+    environment = _environment(folder, folder / "state")
+    go = _relayed(
+        [_HOMEPORT, "train", str(job), "--runs", str(runs), "--name", name], environment, b"algo-1 \xe2\x94\x82 "
+    )
+    kept = (runs / name / "logs" / "algo-1.log").read_bytes().count(b"\n")
+    if kept != RELAYED + 1:
+        raise RuntimeError(f"{RELAYED + 1 - kept:,} lines are not in the log")
+    return go
+
+
+def docker_relays(folder: Path) -> Go:  # noqa: ARG001 - every way is called alike
+    """The same by `docker logs --follow` of a bare container."""
+    container = _docker("run", "--detach", _IMAGE, "sh", "-c", _BURST)
+    try:
+        return _relayed([_DOCKER, "logs", "--follow", container], dict(os.environ), b"")
+    finally:
+        _docker("rm", "--force", container)
+
+
+def _relayed(command: Sequence[str], environment: Mapping[str, str], prefix: bytes) -> Go:
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout
+    began = ended = 0.0
+    wanted = 1
+    for line in process.stdout:
+        text = line.removeprefix(prefix)
+        if text.startswith(b"BEGUN "):
+            began = float(text.split()[1])
+        elif text == b"%d\n" % wanted:
+            wanted += 1
+            if wanted > RELAYED:
+                ended = time.time()
+    _, _, used = os.wait4(process.pid, 0)
+    process.returncode = 0
+    if not ended:
+        raise RuntimeError(f"{' '.join(command)}: line {wanted:,} was not relayed")
+    return Go(ended - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1e3)
+
+
 def _last(heard: Sequence[re.Match[str] | None]) -> float:
     if not all(heard):
         raise RuntimeError("a host heard no SIGTERM")
@@ -181,7 +237,7 @@ def _docker(*words: str) -> str:
     return done.stdout.strip()
 
 
-LINES = (
+LINES: tuple[Line, ...] = (
     Line(
         f"{JOBS:,} recorded jobs",
         {
@@ -199,12 +255,19 @@ LINES = (
         {"homeport-local stop": STOP_SECONDS},
         needs_engine=True,
     ),
+    Line(
+        f"{RELAYED:,} lines in a burst",
+        {"homeport-local train": ours_relays, "docker logs --follow": docker_relays},
+        {},
+        needs_engine=True,
+        within={"homeport-local train": ("docker logs --follow", RELAY_TIMES)},
+    ),
 )
 
 
 def main() -> int:
     """Measure, print, clean up. A reach that is missed is said, and fails nothing."""
-    parser = argparse.ArgumentParser(description="How quickly jobs are looked up and stopped.")
+    parser = argparse.ArgumentParser(description="How quickly jobs are looked up, stopped and relayed.")
     parser.add_argument("-n", "--runs", type=int, default=5, help="how often each is measured (default: %(default)s)")
     parser.add_argument("-k", "--only", default="", metavar="TEXT", help="lines whose title holds TEXT")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to FILE")
@@ -246,6 +309,12 @@ def _run(line: Line, scratch: Path, runs: int) -> dict[str, list[Go]]:
         if limit := line.limits.get(name):
             met = median(go.seconds for go in taken) <= limit
             reach = f"  within {limit:g} s: {'met' if met else 'not met'}"
+        if name in line.within:
+            other, times = line.within[name]
+            ratio = median(go.seconds / held.seconds for go, held in zip(taken, goes[other], strict=True))
+            reach = f"  {ratio:.2f} × {other}, within {times:g}: {'met' if ratio <= times else 'not met'}"
+        if memory := max(go.memory for go in taken):
+            used = f"{used}, {memory:,.0f} MB of memory"
         print(f"  {name:<24}{_spread([go.seconds for go in taken]):<28}{used}{reach}", flush=True)
     return goes
 

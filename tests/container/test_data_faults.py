@@ -66,7 +66,8 @@ def test_a_run_goes_on_after_one_that_was_killed_while_it_fetched(
 
     assert (ran.code, ran.log()) == (0, "every byte\n"), ran.err
     assert_whole(cache, objects)
-    assert not (shell.folder / "runs" / killed).exists()
+    left = {path.name for path in (shell.folder / "runs" / killed).iterdir()}
+    assert left == {"describe.json", "logs", "metrics.jsonl"}, "what became of it, and nothing half-done"
 
 
 @pytest.mark.parametrize("mounter_is", ["ended with it", "killed too"])

@@ -204,7 +204,7 @@ def test_a_person_who_is_not_root_owns_what_a_root_container_wrote(shell: Shell)
     ended = subprocess.run(
         [sys.executable, "-c", program],
         cwd=shell.folder,
-        env=os.environ | {"HOME": str(runs)},
+        env=os.environ | {"HOME": str(runs), "HOMEPORT_STATE": str(runs / "state")},
         capture_output=True,
         text=True,
         check=False,

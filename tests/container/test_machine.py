@@ -30,7 +30,7 @@ def test_memory_beyond_the_types_is_an_out_of_memory_failure(shell: Shell) -> No
     ran = shell.train(shell.job("tail -c 200m /dev/zero | sort > /dev/null; exec tail /dev/zero"))
 
     assert ran.code == 1
-    assert ran.description["FailureReason"].startswith("AlgorithmError: OutOfMemory: "), ran.description
+    assert ran.description["FailureReason"].startswith("ClientError: Please use an instance type with more memory")
 
 
 def test_raw_options_reach_the_container(shell: Shell) -> None:
