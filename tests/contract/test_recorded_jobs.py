@@ -18,7 +18,7 @@ from local_mode.plan import RunPlan
 from local_mode.reconciling import reconcile
 from local_mode.records import run_record
 from tests.fakes import NOW, a_job, a_plan, an_fsx_channel
-from training_job.errors import HomeportError, Interrupted, MachineCannot
+from training_job.errors import HomeportError, MachineCannot
 from training_job.lifecycle import Transition
 
 
@@ -50,17 +50,10 @@ def broke_off(plan: RunPlan, store: JobStore) -> JobRecord:
     return ended_by(MachineCannot("x" * 5000), plan, store)
 
 
-def was_stopped_early(plan: RunPlan, store: JobStore) -> JobRecord:
-    return ended_by(Interrupted(), plan, store)
-
-
 def ended_by(error: HomeportError, plan: RunPlan, store: JobStore) -> JobRecord:
     def run() -> None:
         with run_record(plan) as record:
-            if isinstance(error, Interrupted):
-                store.ask_stop(plan.name, lambda: True)
-            else:
-                record.keep(plan)
+            record.keep(plan)
             raise error
 
     with pytest.raises(HomeportError):
@@ -74,7 +67,7 @@ def found(store: JobStore) -> JobRecord:
     return job
 
 
-JOBS = [begins, runs, is_being_stopped, was_killed, broke_off, was_stopped_early]
+JOBS = [begins, runs, is_being_stopped, was_killed, broke_off]
 
 
 @pytest.fixture(params=JOBS, ids=lambda made: made.__name__)

@@ -77,7 +77,9 @@ def test_every_job_of_this_repository_is_a_request_the_service_takes(path: Path,
 
     plan = plan_run(job, LAPTOP, read_place(ROOT, {}), Options())
 
-    assert faults_of(plan.job, service) == ""
+    # A directory of this machine is what a place makes something else of: here a mount, in the cloud an upload.
+    channels = [channel for channel in plan.job.channels if not channel.data_source.file_data_source]
+    assert faults_of(plan.job.model_copy(update={"input_data_config": tuple(channels)}), service) == ""
 
 
 def test_this_repository_has_jobs() -> None:
