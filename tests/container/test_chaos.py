@@ -66,7 +66,8 @@ def strike(what: str, process: subprocess.Popen[str], api: APIClient, name: str)
 
 def run(shell: Shell, api: APIClient, job: Path, planned: tuple[str, str, float]) -> Struck:
     name, what, after = planned
-    process = shell.start("train", job, "--name", name)
+    # Its own, since what another job writes there while it is put back is told as vanished.
+    process = shell.start("train", job, "--name", name, "--set", f"checkpoint_s3_uri=s3://bucket/{name}")
     began = monotonic()
     while process.poll() is None and monotonic() - began < after:
         sleep(0.01)

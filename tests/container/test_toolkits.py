@@ -167,6 +167,8 @@ def test_the_main_job_learns_with_two_ranks(main_job: Ran) -> None:
         assert "1/saved_model.pb" in archive.getnames()
 
 
+# Its moments are the main job's own, which only a machine with nothing else to do keeps to.
+@pytest.mark.nightly
 def test_the_main_job_interrupted_twice_goes_on_from_its_checkpoints(
     toolkits: Shell, digits: Path, main_job: Ran
 ) -> None:
