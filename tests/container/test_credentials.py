@@ -97,7 +97,7 @@ def person(monkeypatch: pytest.MonkeyPatch, shell_image: str, tmp_path: Path, st
 def identity(ran: Ran, sts: str, host: str = "algo-1") -> tuple[str, str, str]:
     """How a host found its credentials, what kind of key they have, and who has them in STS's eyes."""
     method, key, secret, token, *_ = json.loads(ran.log(host))
-    asked = boto3.client(
+    asked = boto3.Session().client(
         "sts",
         endpoint_url=sts,
         region_name="us-east-1",

@@ -118,7 +118,7 @@ def bucket(request: pytest.FixtureRequest, shell: Shell, monkeypatch: pytest.Mon
         monkeypatch.setenv(name, value)
     if request.param == MOTO:
         url: str = request.getfixturevalue("s3_of_any_key")
-        client = boto3.client("s3", endpoint_url=url, region_name=REGION)
+        client = boto3.Session().client("s3", endpoint_url=url, region_name=REGION)
         client.create_bucket(Bucket="bucket")
         _map(shell, f'endpoint = "{url}"')
         return lambda key, content: client.put_object(Bucket="bucket", Key=key, Body=content)

@@ -46,7 +46,8 @@ KEYS = "aws_access_key_id = AKIALONGLIVED\naws_secret_access_key = lasts-long\n"
 
 
 def arn(lent: Lent, sts: str) -> str:
-    client = boto3.client(
+    # Its own session: boto3.client keeps the first one of this process, with the profiles of whoever asked.
+    client = boto3.Session().client(
         "sts",
         endpoint_url=sts,
         region_name="us-east-1",

@@ -98,7 +98,7 @@ def _store(name: str, url: str | None) -> EndpointStore:
 
 
 def _client(url: str) -> Any:
-    return boto3.client("s3", endpoint_url=url, region_name=REGION)
+    return boto3.Session().client("s3", endpoint_url=url, region_name=REGION)
 
 
 def _keys(store: ObjectStore, prefix: str) -> list[str]:
