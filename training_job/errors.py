@@ -8,6 +8,7 @@ HomeportError                 1
 │   ├── ImageNotFound             the image is not here and cannot be had
 │   ├── ImageCannotTrain      2   the image has no `train`
 │   └── DiskFull                  a disk has no room
+├── AccountCannot             3   the AWS account, or our way to it, lacks something
 ├── StrictRefused             6   --strict, and the ledger has fields with no effect here
 └── Interrupted             130   a stop before the job began
 """
@@ -99,6 +100,12 @@ class DiskFull(MachineCannot):
             f"{path}: no room. {needed / 1e6:,.1f} MB are needed there and {free / 1e6:,.1f} MB are free. "
             "Free some, or write elsewhere: --runs DIRECTORY, or HOMEPORT_CACHE for what is fetched."
         )
+
+
+class AccountCannot(HomeportError):
+    """The AWS account lacks something, or refuses it: credentials, rights, a quota, a stack, an image."""
+
+    exit_code = 3
 
 
 class StrictRefused(HomeportError):

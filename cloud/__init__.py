@@ -1,0 +1,1 @@
+"""SageMaker as a place: the image that passed here and the job that passed here, sent there."""

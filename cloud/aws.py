@@ -1,0 +1,58 @@
+"""Clients of AWS: the only module that says `import boto3`, so that one guard stands before every request."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3  # type: ignore[import-untyped]
+import botocore.exceptions  # type: ignore[import-untyped]
+from botocore.config import Config  # type: ignore[import-untyped]
+
+from training_job.errors import AccountCannot
+
+ONLY_LOOPBACK = "HOMEPORT_ONLY_LOOPBACK"
+"""Set while stand-ins are in use: whatever is not for this machine is refused before it is sent."""
+_RETRIES = Config(retries={"mode": "standard", "max_attempts": 8}, user_agent_extra="homeport")
+
+Client = Any
+"""A boto3 client: its operations are made from botocore's service models as it is created."""
+Clients = Callable[[str], Client]
+"""The client of a service, by boto3's name of it; the same one each time."""
+
+
+class Aws:
+    """The clients of one region, with the credentials boto3 finds: environment, profile, SSO session, role.
+
+    Nothing is sent before a client is asked something. Raises AccountCannot for a profile that is not there.
+    """
+
+    def __init__(self, region: str, profile: str | None = None) -> None:
+        try:
+            self._session = boto3.Session(profile_name=profile, region_name=region)
+        except botocore.exceptions.BotoCoreError as error:
+            raise AccountCannot(f"AWS: {error}. Name another profile in AWS_PROFILE, or run: aws configure") from None
+        self.region = region
+        self._clients: dict[str, Client] = {}
+
+    def __call__(self, service: str) -> Client:
+        """The client of a service, by boto3's name of it."""
+        if service not in self._clients:
+            client = self._session.client(service, config=_RETRIES)
+            if os.environ.get(ONLY_LOOPBACK):
+                client.meta.events.register_first("before-send.*", refuse_elsewhere)
+            self._clients[service] = client
+        return self._clients[service]
+
+
+def refuse_elsewhere(request: Any, **_: object) -> None:
+    """Let a request go only to this machine. Raises AccountCannot for any other."""
+    host = urlsplit(request.url).hostname or ""
+    if not (host == "localhost" or (host.replace(".", "").isdigit() and ipaddress.ip_address(host).is_loopback)):
+        raise AccountCannot(
+            f"{request.method} {host}: refused, since {ONLY_LOOPBACK} is set and this is not this machine. "
+            "Set AWS_ENDPOINT_URL to the stand-in, or unset it."
+        )
