@@ -8,6 +8,21 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from importlib import import_module
+
+_MODULES = {
+    "plan": "commands",
+    "train": "commands",
+    "push": "push_commands",
+    "describe": "job_commands",
+    "logs": "job_commands",
+    "stop": "job_commands",
+    "list": "job_commands",
+    "compare": "job_commands",
+    "stack": "stack_commands",
+    "cleanup": "stack_commands",
+    "data": "stack_commands",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,23 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:
-    """What carries out a command: each loads only what it needs."""
-    match name:
-        case "plan" | "train":
-            from cloud import commands  # noqa: PLC0415
-
-            return commands.run
-        case "push":
-            from cloud import push_commands  # noqa: PLC0415
-
-            return push_commands.run
-        case "stack" | "cleanup" | "data":
-            from cloud import stack_commands  # noqa: PLC0415
-
-            return stack_commands.run
-    from cloud import job_commands  # noqa: PLC0415
-
-    return job_commands.run
+    """What carries out a command: the `run` of a module that is loaded for it alone."""
+    run: Callable[[argparse.Namespace], int] = import_module(f"cloud.{_MODULES[name]}").run
+    return run
 
 
 def _parser() -> argparse.ArgumentParser:
