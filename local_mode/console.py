@@ -11,7 +11,6 @@ from typing import TextIO
 
 from local_mode.buckets import Folder, find_bucket
 from local_mode.engine import Image
-from local_mode.job_text import duration, line_text
 from local_mode.machine import Machine
 from local_mode.outputs import Artifacts
 from local_mode.place import Place
@@ -20,6 +19,7 @@ from local_mode.progress import Progress
 from local_mode.runner import RunResult
 from local_mode.supervision import Signal
 from training_job import instance_types
+from training_job.log_text import duration, line_text
 from training_job.secret_names import masked
 
 _STATUS_OF_AN_END = ("Completed", "Failed", "Stopped", "MaxRuntimeExceeded", "MaxWaitTimeExceeded")
