@@ -71,7 +71,9 @@ def compose(given: Mapping[str, str]) -> Composed:
         | {name: {"Value": {"Ref": name}} for name in supplied},
     }
     wired = {key: _wired(value, made) for key, value in template.items() if value}
-    return Composed(wired, {name: given[name] for name in declared if name in given}, tuple(part.name for part in parts))
+    return Composed(
+        wired, {name: given[name] for name in declared if name in given}, tuple(part.name for part in parts)
+    )
 
 
 def given_of(template: Tree) -> dict[str, str]:

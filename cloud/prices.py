@@ -88,4 +88,6 @@ def _notebook(name: str, values: Mapping[str, Any]) -> Cost:
         price = instance_types.instance_type(kind).price_per_hour
     if price is None:
         return Cost(name, None, f"{kind}: no price known here, and {gigabytes} GB that stay")
-    return Cost(name, price + gigabytes * _NOTEBOOK_STORAGE / _HOURS, f"{kind} while it runs, and {gigabytes} GB that stay")
+    return Cost(
+        name, price + gigabytes * _NOTEBOOK_STORAGE / _HOURS, f"{kind} while it runs, and {gigabytes} GB that stay"
+    )

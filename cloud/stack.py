@@ -110,7 +110,9 @@ def _composed(stack: StackClient, clients: Clients, asked: Mapping[str, str], st
 
 def _repositories(stack: StackClient, clients: Clients, composed: Composed, own: Mapping[str, str]) -> list[str]:
     """The repositories that the template would make and somebody else has made: a push, or another stack."""
-    prefix = composed.parameters.get("ImagePrefix") or composed.template["Parameters"].get("ImagePrefix", {}).get("Default")
+    prefix = composed.parameters.get("ImagePrefix") or composed.template["Parameters"].get("ImagePrefix", {}).get(
+        "Default"
+    )
     names = [f"{prefix}/{kind}" for kind in ("tensorflow", "pytorch")] if "registry" in composed.parts else []
     there = []
     with told("looking for repositories", stack.region):

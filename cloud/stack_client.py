@@ -12,7 +12,7 @@ from uuid import uuid4
 from cloud.aws import Clients
 from cloud.aws_errors import ClientError, message_of, told
 from cloud.composition import Composed
-from cloud.stack_state import Change, Event, is_the_stack, is_under_way
+from cloud.stack_state import Change, Event, is_the_stack, is_under_way, of_the_last_order
 from cloud.templates import Tree
 from training_job.errors import AccountCannot
 
@@ -102,7 +102,9 @@ class StackClient:
                 ChangeSetName=f"homeport-{known}-{uuid4().hex[:8]}",
                 ChangeSetType="CREATE" if creates else "UPDATE",
                 TemplateBody=body,
-                Parameters=[{"ParameterKey": key, "ParameterValue": composed.parameters[key]} for key in composed.parameters],
+                Parameters=[
+                    {"ParameterKey": key, "ParameterValue": value} for key, value in composed.parameters.items()
+                ],
                 Capabilities=["CAPABILITY_IAM"],
                 Tags=[{"Key": TAG, "Value": self.name}],
             )
@@ -139,19 +141,17 @@ class StackClient:
             self._cloudformation.delete_stack(StackName=stack_id, ClientRequestToken=uuid4().hex)
 
     def follow(self, stack_id: str) -> Observed:
-        """Wait until CloudFormation has done with it, and say what it does meanwhile. Returns how it ended."""
+        """Wait until CloudFormation has done what it was last told, and say what it does. Returns how it ended."""
         told: set[str] = set()
-        events = self.events(stack_id)
         while True:
             observed = self.observe(stack_id)
-            for event in reversed(events):
+            for event in of_the_last_order(self.events(stack_id)):
                 if event["EventId"] not in told and not is_the_stack(event):
                     self.say(_progress(event))
-            told |= {event["EventId"] for event in events}
+                told.add(event["EventId"])
             if observed is None or not is_under_way(observed.status):
                 return observed or Observed(stack_id, "DELETE_COMPLETE", "", {}, {}, {})
             self._pause(_INTERVAL)
-            events = self.events(stack_id)
 
     def events(self, stack_id: str) -> list[Event]:
         """Everything that has happened to it, newest first."""

@@ -34,7 +34,9 @@ def cost_lines(found: Sequence[Cost]) -> Iterator[str]:
 def removal_lines(stack: str, template: Tree, resources: Mapping[str, str]) -> Iterator[str]:
     """What goes with a stack, and what stays since it holds data."""
     types = {name: resource["Type"] for name, resource in template["Resources"].items()}
-    stays = [name for name in resources if template["Resources"].get(name, {}).get("DeletionPolicy", "Delete") != "Delete"]
+    stays = [
+        name for name in resources if template["Resources"].get(name, {}).get("DeletionPolicy", "Delete") != "Delete"
+    ]
     goes = [name for name in resources if name not in stays]
     yield f"stack {stack}: {len(goes)} resources go, {len(stays)} stay"
     for name in goes:

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from moto.cloudformation import models, parsing
 from moto.core.common_models import CloudFormationModel
+from moto.ec2.models import ec2_backends
 from moto.fsx.models import fsx_backends
 
 BY_NAME_ALONE = frozenset(
@@ -134,11 +135,12 @@ class LustreFileSystem(CloudFormationModel):
         fsx_backends[account_id][region_name].file_systems.pop(self.physical_resource_id)
 
 
-_clean, _create, _execute, _delete = (
+_clean, _create, _execute, _delete, _delete_one = (
     parsing.clean_json,
     parsing.parse_and_create_resource,
     models.CloudFormationBackend.execute_change_set,
     parsing.ResourceMap.delete,
+    parsing.ResourceMap._delete_resource,
 )
 
 
@@ -161,7 +163,10 @@ def _create_or_fail(logical_id: str, resource_json: Any, resources_map: Any, *ar
         raise _Failed(logical_id, kind, reason)
     made = _create(logical_id, resource_json, resources_map, *args, **named)
     if made is not None:
-        resources_map.made = [*getattr(resources_map, "made", []), (logical_id, kind, getattr(made, "physical_resource_id", logical_id))]
+        resources_map.made = [
+            *getattr(resources_map, "made", []),
+            (logical_id, kind, getattr(made, "physical_resource_id", logical_id)),
+        ]
     return made
 
 
@@ -205,6 +210,15 @@ def _delete_but_what_is_kept(self: Any) -> None:
         self._resource_json_map = everything
 
 
+def _delete_route_tables_too(self: Any, resource: Any, tree: Any) -> None:
+    if tree["Type"] != "AWS::EC2::RouteTable":
+        _delete_one(self, resource, tree)
+        return
+    resource.associations.clear()
+    ec2_backends[self._account_id][self._region_name].delete_route_table(resource.id)
+
+
+parsing.ResourceMap._delete_resource = _delete_route_tables_too
 parsing.clean_json = _clean_with_addresses
 parsing.parse_and_create_resource = _create_or_fail
 models.CloudFormationBackend.execute_change_set = _execute_and_tell
