@@ -36,6 +36,7 @@ class Aws:
         except botocore.exceptions.BotoCoreError as error:
             raise AccountCannot(f"AWS: {error}. Name another profile in AWS_PROFILE, or run: aws configure") from None
         self.region = region
+        self._profile = profile
         self._clients: dict[str, Client] = {}
 
     def __call__(self, service: str) -> Client:
@@ -46,6 +47,10 @@ class Aws:
                 client.meta.events.register_first("before-send.*", refuse_elsewhere)
             self._clients[service] = client
         return self._clients[service]
+
+    def in_region(self, region: str) -> Aws:
+        """The clients of another region, by the same profile."""
+        return self if region == self.region else Aws(region, self._profile)
 
 
 def refuse_elsewhere(request: Any, **_: object) -> None:
