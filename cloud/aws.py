@@ -53,6 +53,10 @@ class Aws:
             self._clients[service] = client
         return self._clients[service]
 
+    def in_region(self, region: str) -> Aws:
+        """The clients of another region, by the same profile."""
+        return self if region == self.region else Aws(region, self._profile)
+
 
 def refuse_elsewhere(request: Any, **_: object) -> None:
     """Let a request go only to this machine. Raises AccountCannot for any other."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TextIO
 
-from cloud.account import Account
+from cloud.answers import ask_account, caller, job_status
 from cloud.artifacts import fetch
 from cloud.aws import Aws
 from cloud.aws_errors import told
 from cloud.console import Console
 from cloud.follow import Follower, how_to_go_on
+from cloud.found_image import FoundImage, find_image
 from cloud.place import CloudPlace
 from cloud.plan_text import header, price_lines
 from cloud.preflight import judge
@@ -33,19 +33,6 @@ _OVERRUNS = ("MaxRuntimeExceeded", "MaxWaitTimeExceeded")
 
 
 @dataclass(frozen=True)
-class FoundImage:
-    """The job's image in a registry, by digest; the run here that completed with it, if any; else why there is none."""
-
-    uri: str | None = None
-    image_id: str | None = None
-    rehearsal: str | None = None
-    problem: str | None = None
-
-
-FindImage = Callable[[TrainingJob, Account, Aws, CloudPlace], FoundImage]
-
-
-@dataclass(frozen=True)
 class _Trip:
     """A job on its way to the cloud."""
 
@@ -56,14 +43,14 @@ class _Trip:
     folder: RunFolder
 
 
-def train(job: TrainingJob, place: CloudPlace, asked: argparse.Namespace, stream: TextIO, find_image: FindImage) -> int:
+def train(job: TrainingJob, place: CloudPlace, asked: argparse.Namespace, stream: TextIO) -> int:
     """Send the job, unless it was sent from here and goes on; its exit code, 0 at once with --no-wait."""
     name = job.training_job_name
     trip = _Trip(job, place, Aws(place.region), Console(stream), RunFolder(place.runs / name))
     if trip.folder.unfinished and _is_there(trip):
         trip.console.says(f"{name} was sent already, and is followed from where that ended")
     else:
-        _send(trip, find_image, required=asked.require_rehearsed)
+        _send(trip, required=asked.require_rehearsed)
     if not asked.wait:
         trip.console.says(how_to_go_on(name))
         return 0
@@ -103,11 +90,11 @@ def _is_there(trip: _Trip) -> bool:
         return isinstance(job_status(trip.aws, trip.job.training_job_name), str)
 
 
-def _send(trip: _Trip, find_image: FindImage, *, required: bool) -> None:
+def _send(trip: _Trip, *, required: bool) -> None:
     trip.folder.check()
     whose = caller(trip.aws, trip.place.region)
     account = read_account(trip.aws, trip.place)
-    image = find_image(trip.job, account, trip.aws, trip.place)
+    image = find_image(trip.job, account, trip.aws, trip.place.runs)
     source = Source.of(trip.job)
     request = create_training_job_request(
         trip.job,
