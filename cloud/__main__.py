@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     plan = commands.add_parser("plan", help="show the request that would be sent and what it costs; start nothing")
-    plan.add_argument("--json", action="store_true", help="print the request alone, as CreateTrainingJob takes it")
+    plan.add_argument("--json", action="store_true", help="print the request alone, as JSON, its secrets hidden")
     push = commands.add_parser("push", help="send a job's image to the account's registry")
     push.add_argument("--tag", help="the tag it gets, instead of its version and content")
     train = commands.add_parser("train", help="send a job to SageMaker and follow it to its end")

@@ -62,8 +62,8 @@ def account_of(written: Cloud, outputs: Mapping[str, str], *, region: str) -> Ac
         lacks = [(ROLE, "role")] * (not role) + [(BUCKET, "bucket")] * (not bucket)
         outputs_lacking = " and no output ".join(output for output, _ in lacks)
         raise AccountCannot(
-            f"stack {written.stack_name} in {region} has no output {outputs_lacking}. Bring it up to date: homeport-cloud "
-            f"stack up, or name {' and '.join(key for _, key in lacks)} in [cloud] of homeport.toml"
+            f"stack {written.stack_name} in {region} has no output {outputs_lacking}. Bring it up to date: "
+            f"homeport-cloud stack up, or name {' and '.join(key for _, key in lacks)} in [cloud] of homeport.toml"
         )
     return Account(
         account_id=role.split(":")[4],

@@ -132,7 +132,7 @@ def _file_system(named: NamedFileSystem, account: Account) -> dict[str, str] | s
     system = known.get(named.name)
     if system is None:
         return (
-            f"{scheme}://{named.name}: the account has no file system of that name{nearest(named.name, known)}. Make it: "
+            f"{scheme}://{named.name}: the account has none of that name{nearest(named.name, known)}. Make it: "
             f"homeport-cloud stack up, or say which it is: [cloud.file_systems.{named.name}] with id, type, mount_name"
         )
     if system.type != named.file_system_type:

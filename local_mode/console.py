@@ -231,15 +231,11 @@ def _near(path: str | os.PathLike[str]) -> str:
 
 
 def _bill(plan: RunPlan) -> list[str]:
-    prices = [
-        (group, price)
-        for group in plan.job.instance_groups
-        if (price := instance_types.instance_type(group.instance_type).price_per_hour) is not None
-    ]
-    if len(prices) < len(plan.job.instance_groups):
+    groups = [(group.instance_type, group.instance_count) for group in plan.job.instance_groups]
+    total = instance_types.price_per_hour(groups)
+    if total is None:
         return []
-    names = " + ".join(f"{group.instance_type} × {group.instance_count}" for group, _ in prices)
-    total = sum(price * group.instance_count for group, price in prices)
+    names = " + ".join(f"{name} × {count}" for name, count in groups)
     return [
         f"  in the cloud: the same job on {names} bills ${total:,.2f} an hour "
         f"(price of {instance_types.PRICES_OF}, table in training_job/instance_types.py)"
