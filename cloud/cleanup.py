@@ -1,4 +1,4 @@
-"""What of an account is this project's to remove: by its tag, and nothing without it. Pure: removal.py carries it out."""
+"""What of an account is this project's to remove: by its tag, and nothing without it. Pure; removal.py does it."""
 
 from __future__ import annotations
 

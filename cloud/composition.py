@@ -1,8 +1,8 @@
 """One template out of the parts that are wanted. Pure: the same choices, the same template.
 
-One template and not nested stacks, which would want a bucket to lie in before there is one, nor several stacks, of which
-only the first could show what it changes before anything is made: a single change set shows the whole, and what fails
-takes the whole back.
+One template and not nested stacks, which would want a bucket to lie in before there is one, nor several stacks, of
+which only the first could show what it changes before anything is made: a single change set shows the whole, and what
+fails takes the whole back.
 """
 
 from __future__ import annotations

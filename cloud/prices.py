@@ -45,7 +45,7 @@ class Cost:
 
 
 def costs(template: Tree, parameters: Mapping[str, str]) -> list[Cost]:
-    """Whatever in a composed template costs, in its order. `parameters` are those that are not left to their defaults."""
+    """Whatever in a composed template costs, in its order. `parameters` are those not left to their defaults."""
     defaults = {name: declared.get("Default") for name, declared in template.get("Parameters", {}).items()}
     values = defaults | dict(parameters)
     found = (_cost(name, resource, values) for name, resource in template["Resources"].items())

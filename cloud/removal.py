@@ -8,7 +8,8 @@ from typing import Any
 from cloud.aws import Clients
 from cloud.aws_errors import ClientError, code_of, told
 from cloud.cleanup import Cleanup, Kind, Removal, Tagged
-from cloud.stack_client import TAG, Say, StackClient
+from cloud.request import PROJECT_TAG
+from cloud.stack_client import Say, StackClient
 from cloud.stack_state import has_failed
 from training_job.errors import AccountCannot
 
@@ -27,7 +28,7 @@ _GONE = (
 def tagged(clients: Clients, stack: str, region: str, arns: tuple[str, ...] = ()) -> list[Tagged]:
     """Everything with the project's tag for this stack; of `arns` alone, where they are given."""
     asked: dict[str, Any] = (
-        {"ResourceARNList": list(arns)} if arns else {"TagFilters": [{"Key": TAG, "Values": [stack]}]}
+        {"ResourceARNList": list(arns)} if arns else {"TagFilters": [{"Key": PROJECT_TAG, "Values": [stack]}]}
     )
     with told("looking for what is tagged", region):
         pages = clients("resourcegroupstaggingapi").get_paginator("get_resources").paginate(**asked)
@@ -48,7 +49,7 @@ def running_jobs(clients: Clients, region: str) -> set[str]:
 def carry_out(cleanup: Cleanup, clients: Clients, stack: StackClient, pause: Callable[[float], None], say: Say) -> None:
     """Remove it all, one after the other. What cannot be removed does not keep the rest.
 
-    Raises AccountCannot once all was tried, with what could not be. Whatever a killed client has removed is not found by
+    Raises AccountCannot once all was tried, with what could not be. What a killed client has removed is not found by
     the next, which goes on.
     """
     failed = []
@@ -84,7 +85,7 @@ class _Remover:
             Kind.BUCKET: self._bucket,
         }
         now = tagged(self._clients, self._stack.name, self._stack.region, (removal.arn,))
-        if not any(item.tags.get(TAG) == self._stack.name for item in now):
+        if not any(item.tags.get(PROJECT_TAG) == self._stack.name for item in now):
             return
         with told(f"removing {removal.kind.value} {removal.name}", self._stack.region):
             try:
@@ -100,8 +101,9 @@ class _Remover:
         found = self._stack.observe()
         if found is None:
             return
+        before = self._stack.newest_event(found.id)
         self._stack.delete(found.id)
-        ended = self._stack.follow(found.id)
+        ended = self._stack.follow(found.id, before)
         if has_failed(ended.status):
             raise AccountCannot(f"it is {ended.status}: homeport-cloud stack down tells why")
 

@@ -1,7 +1,7 @@
 """What `homeport-cloud stack` does: bring a stack up, take it down, tell how it is.
 
-Nothing is kept here between two commands: a client that was killed is started again, finds what CloudFormation is doing,
-waits for it, and goes on.
+Nothing is kept here between two commands: a client that was killed is started again, finds what CloudFormation is
+doing, waits for it, and goes on.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from cloud.aws import Clients
 from cloud.aws_errors import ClientError, code_of, told
 from cloud.composition import Composed, compose, given_of
 from cloud.prices import costs
-from cloud.stack_client import TAG, Observed, Proposal, StackClient
+from cloud.request import PROJECT_TAG
+from cloud.stack_client import Observed, Proposal, StackClient
 from cloud.stack_state import Change, Step, first_failure, has_failed, is_under_way, of_the_last_order, step_for
 from cloud.stack_text import change_lines, cost_lines, removal_lines
 from cloud.templates import NONE, Tree
 from training_job.errors import AccountCannot
-
-_REMOVED = Observed("", "DELETE_COMPLETE", "", {}, {}, {})
 
 
 def up(stack: StackClient, clients: Clients, asked: Mapping[str, str], *, yes: bool) -> None:
@@ -39,8 +38,7 @@ def up(stack: StackClient, clients: Clients, asked: Mapping[str, str], *, yes: b
             stack.say("nothing was made; --yes makes it")
             return
         # It holds nothing: what a failed creation had made was taken back, and one that is only proposed made nothing.
-        stack.delete(found.id)
-        _check(stack, stack.follow(found.id))
+        _delete(stack, found)
     proposal = stack.propose(composed, creates=standing is None)
     if not proposal.changes:
         stack.say(f"stack {stack.name}: nothing to change")
@@ -64,9 +62,7 @@ def down(stack: StackClient, *, yes: bool) -> None:
     if not yes:
         stack.say("nothing was removed; --yes removes it")
         return
-    stack.delete(found.id)
-    ended = stack.follow(found.id)
-    _check(stack, ended)
+    _delete(stack, found)
     stack.say(f"stack {stack.name}: removed")
 
 
@@ -87,15 +83,15 @@ def status(stack: StackClient) -> None:
 def _settled(stack: StackClient) -> Observed | None:
     """The stack, once CloudFormation is not at work on it. Raises AccountCannot for one that is not ours."""
     found = stack.observe()
-    if found and found.tags.get(TAG) != stack.name:
+    if found and found.tags.get(PROJECT_TAG) != stack.name:
         raise AccountCannot(
-            f"stack {stack.name} in {stack.region} has no tag {TAG}={stack.name}: it was not made by Homeport, which leaves "
-            "it alone. Name another with stack in [cloud] of homeport.toml"
+            f"stack {stack.name} in {stack.region} has no tag {PROJECT_TAG}={stack.name}: it was not made by Homeport, "
+            "which leaves it alone. Name another with stack in [cloud] of homeport.toml"
         )
     if found and is_under_way(found.status):
         stack.say(f"stack {stack.name} is {found.status}: waiting")
         found = stack.follow(found.id)
-    return None if found is None or found.status == _REMOVED.status else found
+    return None if found is None or found.status == "DELETE_COMPLETE" else found
 
 
 def _composed(stack: StackClient, clients: Clients, asked: Mapping[str, str], standing: Observed | None) -> Composed:
@@ -137,9 +133,16 @@ def _all_new(composed: Composed) -> tuple[Change, ...]:
     return tuple(Change("Add", name, resource["Type"]) for name, resource in resources.items())
 
 
+def _delete(stack: StackClient, found: Observed) -> None:
+    before = stack.newest_event(found.id)
+    stack.delete(found.id)
+    _check(stack, stack.follow(found.id, before))
+
+
 def _carry_out(stack: StackClient, proposal: Proposal) -> None:
+    before = stack.newest_event(proposal.stack_id)
     stack.execute(proposal)
-    ended = stack.follow(proposal.stack_id)
+    ended = stack.follow(proposal.stack_id, before)
     _check(stack, ended)
     stack.say(f"stack {stack.name}: {ended.status}")
     for name, value in sorted(ended.outputs.items()):

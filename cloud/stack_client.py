@@ -12,12 +12,11 @@ from uuid import uuid4
 from cloud.aws import Clients
 from cloud.aws_errors import ClientError, message_of, told
 from cloud.composition import Composed
+from cloud.request import PROJECT_TAG
 from cloud.stack_state import Change, Event, is_the_stack, is_under_way, of_the_last_order
 from cloud.templates import Tree
 from training_job.errors import AccountCannot
 
-TAG = "homeport"
-"""Every resource of a stack has this tag, with the stack's name for its value."""
 _INTERVAL = 5.0
 """Seconds between two looks at what CloudFormation is doing."""
 _UNCHANGED = ("didn't contain changes", "No updates are to be performed")
@@ -106,7 +105,7 @@ class StackClient:
                     {"ParameterKey": key, "ParameterValue": value} for key, value in composed.parameters.items()
                 ],
                 Capabilities=["CAPABILITY_IAM"],
-                Tags=[{"Key": TAG, "Value": self.name}],
+                Tags=[{"Key": PROJECT_TAG, "Value": self.name}],
             )
             while True:
                 pages = list(self._described(made["Id"]))
@@ -140,16 +139,25 @@ class StackClient:
         with self._told("deleting"):
             self._cloudformation.delete_stack(StackName=stack_id, ClientRequestToken=uuid4().hex)
 
-    def follow(self, stack_id: str) -> Observed:
-        """Wait until CloudFormation has done what it was last told, and say what it does. Returns how it ended."""
+    def newest_event(self, stack_id: str) -> str:
+        """The id of what happened to it last; empty where nothing has."""
+        return next((event["EventId"] for event in self.events(stack_id)), "")
+
+    def follow(self, stack_id: str, after: str = "") -> Observed:
+        """Wait until CloudFormation has done what it was last told, and say what it does. Returns how it ended.
+
+        `after` is the newest event of before it was told: as long as there is none newer, it has not begun.
+        """
         told: set[str] = set()
         while True:
             observed = self.observe(stack_id)
-            for event in of_the_last_order(self.events(stack_id)):
+            events = self.events(stack_id)
+            begun = bool(events) and events[0]["EventId"] != after
+            for event in of_the_last_order(events) if begun else ():
                 if event["EventId"] not in told and not is_the_stack(event):
                     self.say(_progress(event))
                 told.add(event["EventId"])
-            if observed is None or not is_under_way(observed.status):
+            if observed is None or (begun and not is_under_way(observed.status)):
                 return observed or Observed(stack_id, "DELETE_COMPLETE", "", {}, {}, {})
             self._pause(_INTERVAL)
 

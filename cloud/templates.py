@@ -37,12 +37,14 @@ class Part:
     @property
     def parameters(self) -> Mapping[str, Tree]:
         """Its parameters, as they are declared."""
-        return self.template.get("Parameters", {})
+        parameters: Mapping[str, Tree] = self.template.get("Parameters", {})
+        return parameters
 
     @property
     def outputs(self) -> Mapping[str, Tree]:
         """What it puts out."""
-        return self.template.get("Outputs", {})
+        outputs: Mapping[str, Tree] = self.template.get("Outputs", {})
+        return outputs
 
 
 NONE = "none"

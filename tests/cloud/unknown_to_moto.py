@@ -1,9 +1,9 @@
 """What moto's CloudFormation does not know, taught to it as far as the templates need it.
 
-FSx for Lustre behaves: it is described with its mount name, and gone when deleted. BY_NAME_ALONE only note that they were
-made, so that a green deploy proves nothing about them. Change sets tell what becomes of each resource, put out what their
-stack puts out, and take all back when one resource fails; a stack keeps what it is to keep. Import this before the first
-stack.
+FSx for Lustre behaves: it is described with its mount name, and gone when deleted. BY_NAME_ALONE only note that they
+were made, so that a green deploy proves nothing about them. Change sets tell what becomes of each resource, put out what
+their stack puts out, and take all back when one resource fails; a stack keeps what it is to keep, and lets go of its
+route tables. Import this before the first stack.
 """
 
 import ipaddress
