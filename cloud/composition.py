@@ -94,16 +94,18 @@ def _wanted(given: Mapping[str, str]) -> list[Part]:
 def _unknown(given: Mapping[str, str]) -> Iterator[Fault]:
     known = {part.switch for part in PARTS if part.switch} | {name for part in PARTS for name in part.parameters}
     known |= ACCOUNT_OUTPUTS
-    for name in given.keys() - known:
-        meant = nearest(name, known)
-        yield Fault(name, "no template has such a parameter" + (f"; did you mean {meant}?" if meant else ""))
+    for name in sorted(given.keys() - known):
+        yield Fault(name, f"no template has such a parameter{nearest(name, known)}")
 
 
 def _wrong(given: Mapping[str, str], parts: list[Part]) -> Iterator[Fault]:
     for name, value in sorted(given.items()):
-        for declared in {json.dumps(part.parameters[name]): None for part in parts if name in part.parameters}:
-            if allowed := _not_allowed(value, json.loads(declared)):
-                yield Fault(name, f"must be {allowed}, not {value!r}")
+        # What no part here takes is still put out, and has to be what it would be elsewhere.
+        declared = [part.parameters[name] for part in parts if name in part.parameters]
+        elsewhere = [part.parameters[name] for part in PARTS if name in part.parameters][:1]
+        wrong = (allowed for each in declared or elsewhere if (allowed := _not_allowed(value, each)))
+        if allowed := next(wrong, None):
+            yield Fault(name, f"must be {allowed}, not {value!r}")
     for part in PARTS:
         if part.switch and part.switch not in part.parameters and given.get(part.switch, "yes") not in ("yes", NONE):
             yield Fault(part.switch, f"must be yes or none, not {given[part.switch]!r}")

@@ -1,9 +1,9 @@
 """What moto's CloudFormation does not know, taught to it as far as the templates need it.
 
 FSx for Lustre behaves: it is described with its mount name, and gone when deleted. BY_NAME_ALONE only note that they
-were made, so that a green deploy proves nothing about them. Change sets tell what becomes of each resource, put out what
-their stack puts out, and take all back when one resource fails; a stack keeps what it is to keep, and lets go of its
-route tables. Import this before the first stack.
+were made, so that a green deploy proves nothing about them. Change sets tell what becomes of each resource, put out
+what their stack puts out, and take all back when one resource fails; a stack keeps what it is to keep, and drops its
+route tables. ECR's repositories are found by their tags. Import this before the first stack.
 """
 
 import ipaddress
@@ -14,8 +14,11 @@ from typing import Any, Self
 
 from moto.cloudformation import models, parsing
 from moto.core.common_models import CloudFormationModel
+from moto.core.resource_tagging import TaggableResourcesMixin, TaggedResource, iter_taggable_backends
 from moto.ec2.models import ec2_backends
+from moto.ecr.models import ecr_backends
 from moto.fsx.models import fsx_backends
+from moto.resourcegroupstaggingapi import models as tagging
 
 BY_NAME_ALONE = frozenset(
     {
@@ -218,6 +221,27 @@ def _delete_route_tables_too(self: Any, resource: Any, tree: Any) -> None:
     ec2_backends[self._account_id][self._region_name].delete_route_table(resource.id)
 
 
+class _Repositories(TaggableResourcesMixin):
+    """A region's repositories, as the Resource Groups Tagging API has them."""
+
+    SERVICE_NAMESPACE = "ecr"
+    partition = "aws"
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+
+    def iter_tagged_resources(self) -> Iterator[TaggedResource]:
+        for repository in self._backend.repositories.values():
+            tags = self._backend.tagger.get_tag_dict_for_resource(repository.arn)
+            yield TaggedResource(repository.arn, tags, "ecr:repository")
+
+
+def _taggable(account_id: str, region_name: str) -> Iterator[TaggableResourcesMixin]:
+    yield from iter_taggable_backends(account_id, region_name)
+    yield _Repositories(ecr_backends[account_id][region_name])
+
+
+tagging.iter_taggable_backends = _taggable
 parsing.ResourceMap._delete_resource = _delete_route_tables_too
 parsing.clean_json = _clean_with_addresses
 parsing.parse_and_create_resource = _create_or_fail
