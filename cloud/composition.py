@@ -99,7 +99,8 @@ def _unknown(given: Mapping[str, str]) -> Iterator[Fault]:
 
 
 def _wrong(given: Mapping[str, str], parts: list[Part]) -> Iterator[Fault]:
-    for name, value in sorted(given.items()):
+    switched_off = {part.switch for part in PARTS if part.switch and given.get(part.switch) == NONE}
+    for name, value in sorted((name, value) for name, value in given.items() if name not in switched_off):
         # What no part here takes is still put out, and has to be what it would be elsewhere.
         declared = [part.parameters[name] for part in parts if name in part.parameters]
         elsewhere = [part.parameters[name] for part in PARTS if name in part.parameters][:1]

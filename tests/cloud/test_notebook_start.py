@@ -1,5 +1,8 @@
-"""What a notebook instance does at its start, and when it stops itself. Run in a container that has nothing of SageMaker
-but the programs it is expected to have, each of which writes down how it was called."""
+"""What a notebook instance does at its start, and when it stops itself.
+
+Run in a container that has nothing of SageMaker but the programs it is expected to have, each of which writes down how
+it was called.
+"""
 
 import json
 import os
