@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any, Protocol, TypeVar
 
 from cloud.aws import Aws
-from cloud.aws_errors import told
+from cloud.aws_errors import ClientError, code_of, told
 from cloud.object_store import Put, putting_to
 from cloud.upload_plan import (
     PART,
@@ -113,13 +113,19 @@ class Uploader:
 
     def _begun(self, key: str) -> tuple[str | None, Mapping[int, Mapping[str, Any]]]:
         """The upload of this key that was begun last and not ended, and its parts by number."""
-        pages = self._s3.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=key)
-        begun = [item for page in pages for item in page.get("Uploads", ()) if item["Key"] == key]
-        if not begun:
-            return None, {}
-        upload = max(begun, key=lambda item: item["Initiated"])["UploadId"]
-        parts = self._s3.get_paginator("list_parts").paginate(Bucket=self._bucket, Key=key, UploadId=upload)
-        return upload, {item["PartNumber"]: item for page in parts for item in page.get("Parts", ())}
+        try:
+            pages = self._s3.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=key)
+            begun = [item for page in pages for item in page.get("Uploads", ()) if item["Key"] == key]
+            if not begun:
+                return None, {}
+            upload = max(begun, key=lambda item: item["Initiated"])["UploadId"]
+            parts = self._s3.get_paginator("list_parts").paginate(Bucket=self._bucket, Key=key, UploadId=upload)
+            return upload, {item["PartNumber"]: item for page in parts for item in page.get("Parts", ())}
+        except ClientError as error:
+            # Ended meanwhile; and some servers say so where there is none.
+            if code_of(error) == "NoSuchUpload":
+                return None, {}
+            raise
 
     def _send_part(
         self, file: LocalFile, part: Part, upload: str, there: Mapping[str, Any] | None

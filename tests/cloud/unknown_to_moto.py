@@ -3,7 +3,8 @@
 FSx for Lustre behaves: it is described with its mount name, and gone when deleted. BY_NAME_ALONE only note that they
 were made, so that a green deploy proves nothing about them. Change sets tell what becomes of each resource, put out
 what their stack puts out, and take all back when one resource fails; a stack keeps what it is to keep, and drops its
-route tables. ECR's repositories are found by their tags. Import this before the first stack.
+route tables. ECR's repositories are found by their tags. S3 keeps the SHA-256 that an object is sent with. Import this
+before the first stack.
 """
 
 import ipaddress
@@ -19,6 +20,7 @@ from moto.ec2.models import ec2_backends
 from moto.ecr.models import ecr_backends
 from moto.fsx.models import fsx_backends
 from moto.resourcegroupstaggingapi import models as tagging
+from moto.s3.responses import S3Response
 
 BY_NAME_ALONE = frozenset(
     {
@@ -145,6 +147,7 @@ _clean, _create, _execute, _delete, _delete_one = (
     parsing.ResourceMap.delete,
     parsing.ResourceMap._delete_resource,
 )
+_checksum_of_sdks = S3Response._get_checksum
 
 
 def _clean_with_addresses(tree: Any, resources: Any) -> Any:
@@ -241,6 +244,13 @@ def _taggable(account_id: str, region_name: str) -> Iterator[TaggableResourcesMi
     yield _Repositories(ecr_backends[account_id][region_name])
 
 
+def _checksum(self: Any, response_headers: dict[str, Any]) -> tuple[str, str | None]:
+    """moto looks for the header that AWS's own SDKs put beside it."""
+    sent = self.headers.get("x-amz-checksum-sha256")
+    return ("SHA256", sent) if sent else _checksum_of_sdks(self, response_headers)
+
+
+S3Response._get_checksum = _checksum
 tagging.iter_taggable_backends = _taggable
 parsing.ResourceMap._delete_resource = _delete_route_tables_too
 parsing.clean_json = _clean_with_addresses
