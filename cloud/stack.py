@@ -30,7 +30,7 @@ def up(stack: StackClient, clients: Clients, asked: Mapping[str, str], *, yes: b
     if found and step is Step.CANNOT:
         raise AccountCannot(f"stack {stack.name} is {found.status}: {found.reason or 'no reason is told'}. {_WAY_OUT}")
     standing = found if step is Step.CHANGE else None
-    composed = _composed(stack, clients, asked, standing)
+    composed = _composed(stack, clients, asked, found)
     if found and not standing:
         if step is Step.REMOVE_FIRST and not yes:
             stack.say(f"stack {stack.name} is {found.status}: what a failed creation left is removed first")
@@ -57,7 +57,7 @@ def down(stack: StackClient, *, yes: bool) -> None:
     if found is None:
         stack.say(f"stack {stack.name}: there is none in {stack.region}")
         return
-    for line in removal_lines(stack.name, stack.template(), stack.resources()):
+    for line in removal_lines(stack.name, stack.template(found), stack.resources()):
         stack.say(line)
     if not yes:
         stack.say("nothing was removed; --yes removes it")
@@ -74,7 +74,7 @@ def status(stack: StackClient) -> None:
     stack.say(f"stack {stack.name} in {stack.region}: {found.status}")
     for name, value in sorted(found.outputs.items()):
         stack.say(f"  {name:<20} {value}")
-    for line in cost_lines(costs(stack.template(), found.parameters)):
+    for line in cost_lines(costs(stack.template(found), found.parameters)):
         stack.say(line)
     if step_for(found.status) in (Step.CANNOT, Step.REMOVE_FIRST):
         _check(stack, found)
@@ -83,7 +83,7 @@ def status(stack: StackClient) -> None:
 def _settled(stack: StackClient) -> Observed | None:
     """The stack, once CloudFormation is not at work on it. Raises AccountCannot for one that is not ours."""
     found = stack.observe()
-    if found and found.tags.get(PROJECT_TAG) != stack.name:
+    if found and not stack.is_ours(found):
         raise AccountCannot(
             f"stack {stack.name} in {stack.region} has no tag {PROJECT_TAG}={stack.name}: it was not made by Homeport, "
             "which leaves it alone. Name another with stack in [cloud] of homeport.toml"
@@ -94,11 +94,11 @@ def _settled(stack: StackClient) -> Observed | None:
     return None if found is None or found.status == "DELETE_COMPLETE" else found
 
 
-def _composed(stack: StackClient, clients: Clients, asked: Mapping[str, str], standing: Observed | None) -> Composed:
-    given = (given_of(stack.template()) if standing else {}) | dict(asked)
+def _composed(stack: StackClient, clients: Clients, asked: Mapping[str, str], found: Observed | None) -> Composed:
+    given = (given_of(stack.template(found)) if found else {}) | dict(asked)
     given = {name: value for name, value in given.items() if value}
     composed = compose(given)
-    if there := _repositories(stack, clients, composed, stack.resources() if standing else {}):
+    if there := _repositories(stack, clients, composed, stack.resources() if found else {}):
         stack.say(f"{', '.join(there)}: there already, and used as they are; the stack makes no repositories")
         return compose(given | {"Repositories": NONE})
     return composed
@@ -136,12 +136,14 @@ def _all_new(composed: Composed) -> tuple[Change, ...]:
 def _delete(stack: StackClient, found: Observed) -> None:
     before = stack.newest_event(found.id)
     stack.delete(found.id)
+    stack.say(_UNDER_WAY)
     _check(stack, stack.follow(found.id, before))
 
 
 def _carry_out(stack: StackClient, proposal: Proposal) -> None:
     before = stack.newest_event(proposal.stack_id)
     stack.execute(proposal)
+    stack.say(_UNDER_WAY)
     ended = stack.follow(proposal.stack_id, before)
     _check(stack, ended)
     stack.say(f"stack {stack.name}: {ended.status}")
@@ -162,6 +164,7 @@ def _check(stack: StackClient, ended: Observed) -> None:
     )
 
 
+_UNDER_WAY = "under way, also when this command is stopped; started again, it goes on"
 _WAY_OUT = (
     "Mend that and run `homeport-cloud stack up` again, which removes what a failed creation left; or remove it all: "
     "homeport-cloud stack down"

@@ -19,6 +19,7 @@ from training_job.errors import AccountCannot
 
 _INTERVAL = 5.0
 """Seconds between two looks at what CloudFormation is doing."""
+_CHANGE_SET = "homeport-"
 _UNCHANGED = ("didn't contain changes", "No updates are to be performed")
 
 Say = Callable[[str], None]
@@ -68,13 +69,23 @@ class StackClient:
             id=found["StackId"],
             status=found["StackStatus"],
             reason=found.get("StackStatusReason", ""),
-            tags={tag["Key"]: tag["Value"] for tag in found.get("Tags", ())},
+            tags=_tags(found),
             outputs={output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", ())},
             parameters={item["ParameterKey"]: item.get("ParameterValue", "") for item in found.get("Parameters", ())},
         )
 
-    def template(self) -> Tree:
-        """The template it was made of."""
+    def is_ours(self, found: Observed) -> bool:
+        """Whether this project made it. One that is only proposed has no tags yet: it is ours by its change sets."""
+        if found.status != "REVIEW_IN_PROGRESS":
+            return found.tags.get(PROJECT_TAG) == self.name
+        with self._told("looking at the changes of"):
+            pages = self._cloudformation.get_paginator("list_change_sets").paginate(StackName=found.id)
+            return all(item["ChangeSetName"].startswith(_CHANGE_SET) for page in pages for item in page["Summaries"])
+
+    def template(self, found: Observed) -> Tree:
+        """The template it was made of. One that is only proposed has none yet."""
+        if found.status == "REVIEW_IN_PROGRESS":
+            return {"Resources": {}}
         with self._told("reading"):
             body: Any = self._cloudformation.get_template(StackName=self.name)["TemplateBody"]
         template: Tree = json.loads(body) if isinstance(body, str) else body
@@ -98,7 +109,7 @@ class StackClient:
         with self._told("proposing a change of"):
             made = self._cloudformation.create_change_set(
                 StackName=self.name,
-                ChangeSetName=f"homeport-{known}-{uuid4().hex[:8]}",
+                ChangeSetName=f"{_CHANGE_SET}{known}-{uuid4().hex[:8]}",
                 ChangeSetType="CREATE" if creates else "UPDATE",
                 TemplateBody=body,
                 Parameters=[
@@ -182,6 +193,10 @@ class StackClient:
 
     def _told(self, doing: str) -> Any:
         return told(f"{doing} stack {self.name}", self.region)
+
+
+def _tags(found: Mapping[str, Any]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in found.get("Tags", ())}
 
 
 def _change(asked: Mapping[str, Any]) -> Change:

@@ -88,9 +88,9 @@ def _client(aws: Aws, place: CloudPlace) -> StackClient:
 def _goes_with(client: StackClient) -> Collection[str]:
     """The physical ids of what the stack's deletion removes; none where there is no stack of ours."""
     found = client.observe()
-    if found is None or found.tags.get(PROJECT_TAG) != client.name:
+    if found is None or not client.is_ours(found):
         return ()
-    template = client.template()["Resources"]
+    template = client.template(found)["Resources"]
     return [
         physical
         for name, physical in client.resources().items()

@@ -12,6 +12,7 @@ from tests.cloud.empty_account import REGION, EmptyAccount
 from tests.cloud.unknown_to_moto import MOUNT_NAME, failing
 
 NOTEBOOK = ["--parameter", "NotebookInstanceType=ml.t3.medium", "--parameter", "HomeportRequirement=homeport==0.1.0"]
+_tags = stack_client._tags
 OUTPUTS = {
     "BucketName",
     "FsxFileSystemId",
@@ -168,13 +169,14 @@ def test_up_after_a_failed_creation_removes_what_that_left_and_makes_it_anew(
     empty_account: EmptyAccount, capsys: Said
 ) -> None:
     with failing("Lustre", "no capacity"):
-        main(["stack", "up", "--yes"])
+        main(["stack", "up", "--yes", "--parameter", "Efs=yes"])
 
     assert main(["stack", "up"]) == 0
     assert "what a failed creation left is removed first" in capsys.readouterr().out
     assert stack_of(empty_account)["StackStatus"] == "ROLLBACK_COMPLETE"
     assert main(["stack", "up", "--yes"]) == 0
     assert stack_of(empty_account)["StackStatus"] == "CREATE_COMPLETE"
+    assert outputs_of(empty_account)["EfsName"] == "shared"
 
 
 def test_a_client_that_was_killed_before_it_carried_out_its_change_is_started_again(
@@ -188,7 +190,10 @@ def test_a_client_that_was_killed_before_it_carried_out_its_change_is_started_ag
         with pytest.raises(SystemExit):
             main(["stack", "up", "--yes"])
     assert stack_of(empty_account)["StackStatus"] == "REVIEW_IN_PROGRESS"
+    # CloudFormation gives a stack its tags when it is made.
+    monkeypatch.setattr(stack_client, "_tags", lambda found: {} if "REVIEW" in found["StackStatus"] else _tags(found))
 
+    assert main(["stack", "down"]) == 0
     assert main(["stack", "up", "--yes"]) == 0
 
     assert stack_of(empty_account)["StackStatus"] == "CREATE_COMPLETE"
@@ -280,6 +285,18 @@ def test_a_stack_that_somebody_else_made_is_left_alone(
     assert empty_account.client("cloudformation").get_template(StackName="homeport")["TemplateBody"] == json.loads(
         template
     )
+
+
+def test_a_stack_that_somebody_else_has_only_proposed_is_left_alone(empty_account: EmptyAccount, capsys: Said) -> None:
+    template = json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})
+    empty_account.client("cloudformation").create_change_set(
+        StackName="homeport", ChangeSetName="theirs", ChangeSetType="CREATE", TemplateBody=template
+    )
+
+    assert main(["stack", "up", "--yes"]) == 3
+
+    assert "it was not made by Homeport" in capsys.readouterr().err
+    assert stack_of(empty_account)["StackStatus"] == "REVIEW_IN_PROGRESS"
 
 
 @pytest.mark.usefixtures("empty_account")

@@ -192,6 +192,7 @@ def _execute_and_tell(self: Any, change_set_name: str, stack_name: str | None = 
         _tell(stack, f"{change_set.change_set_type}_FAILED", ("Later", kind, ""), "Resource creation cancelled")
         stack.status = "ROLLBACK_COMPLETE" if change_set.change_set_type == "CREATE" else "UPDATE_ROLLBACK_COMPLETE"
         stack._add_stack_event(stack.status)
+        stack.template = change_set.template
         stack.resource_map._resource_json_map = {}
         return
     for made in stack.resource_map.made:
