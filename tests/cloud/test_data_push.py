@@ -360,5 +360,5 @@ def test_no_data_leave_this_machine_while_stand_ins_are_in_use(
 
     assert "refused, since HOMEPORT_ONLY_LOOPBACK is set" in capsys.readouterr().err
     # Not every request is boto3's.
-    with pytest.raises(AccountCannot, match="PUT s3.amazonaws.com: refused"):
+    with pytest.raises(AccountCannot, match=r"PUT s3\.amazonaws\.com: refused"):
         putting_to(Aws("us-east-1"), BUCKET)
