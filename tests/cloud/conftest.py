@@ -196,7 +196,7 @@ def train(folder: Path, front: Front, account: StandInAccount, monkeypatch: pyte
     assert not front.jobs
     monkeypatch.setattr("cloud.follow.INTERVAL_SECONDS", 0.02)
     monkeypatch.setattr("cloud.follow.SETTLE_SECONDS", 0.05)
-    monkeypatch.setattr("cloud.follow.LATE_SECONDS", 5)
+    monkeypatch.setattr("cloud.follow.LATE_SECONDS", 0.3)
 
     def train(addition: str = "", *flags: str) -> int:
         (folder / "job.toml").write_text(JOB.format(image=account.image) + addition)
