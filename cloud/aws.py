@@ -21,7 +21,7 @@ _RETRIES = Config(retries={"mode": "standard", "max_attempts": 8}, user_agent_ex
 Client = Any
 """A boto3 client: its operations are made from botocore's service models as it is created."""
 Clients = Callable[[str], Client]
-"""The client of a service, by boto3's name of it; the same one each time."""
+"""The client of a service, by boto3's name of it; the same one each time until credentials are renewed."""
 
 
 class Aws:
@@ -31,13 +31,18 @@ class Aws:
     """
 
     def __init__(self, region: str, profile: str | None = None) -> None:
-        try:
-            self._session = boto3.Session(profile_name=profile, region_name=region)
-        except botocore.exceptions.BotoCoreError as error:
-            raise AccountCannot(f"AWS: {error}. Name another profile in AWS_PROFILE, or run: aws configure") from None
         self.region = region
         self._profile = profile
         self._clients: dict[str, Client] = {}
+        self.renew()
+
+    def renew(self) -> None:
+        """Look for credentials anew: those of a process that runs for hours may have been renewed beside it."""
+        try:
+            self._session = boto3.Session(profile_name=self._profile, region_name=self.region)
+        except botocore.exceptions.BotoCoreError as error:
+            raise AccountCannot(f"AWS: {error}. Name another profile in AWS_PROFILE, or run: aws configure") from None
+        self._clients.clear()
 
     def __call__(self, service: str) -> Client:
         """The client of a service, by boto3's name of it."""

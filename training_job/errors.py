@@ -10,6 +10,7 @@ HomeportError                 1
 │   └── DiskFull                  a disk has no room
 ├── AccountCannot             3   the AWS account, or our way to it, lacks something
 ├── StrictRefused             6   --strict, and the ledger has fields with no effect here
+├── Left                    130   whoever followed a job in the cloud left it; it goes on
 └── Interrupted             130   a stop before the job began
 """
 
@@ -119,6 +120,12 @@ class StrictRefused(HomeportError):
             "refused by --strict: these fields change the job in the cloud and have no effect here:\n"
             f"{listed}\nTake them out of the job file, or run without --strict."
         )
+
+
+class Left(HomeportError):
+    """Whoever followed a job in the cloud left it. The job goes on."""
+
+    exit_code = 130
 
 
 class Interrupted(HomeportError):
