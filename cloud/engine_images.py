@@ -9,7 +9,7 @@ from typing import Any
 
 import docker.errors
 
-from cloud.images import LocalImage, Name, SignIn
+from cloud.images import LocalImage, Name, SignIn, TagTaken
 from container_engine.connection import connect, told
 from training_job.errors import AccountCannot, EngineFailed, HomeportError, ImageNotFound, MachineCannot
 
@@ -25,10 +25,6 @@ class SignInRefused(AccountCannot):
     """The registry does not let in, or no longer."""
 
 
-class TagTaken(AccountCannot):
-    """The tag belongs to another image, and the repository's tags do not change."""
-
-
 class NoRepository(AccountCannot):
     """The registry has no such repository."""
 
@@ -36,7 +32,11 @@ class NoRepository(AccountCannot):
 _RIGHTS = "ecr:BatchCheckLayerAvailability, InitiateLayerUpload, UploadLayerPart, CompleteLayerUpload and PutImage"
 # How registries and the engine say it, first to last, and what to do then.
 _REFUSALS: tuple[tuple[str, type[HomeportError], str], ...] = (
-    (r"immutable|tag invalid", TagTaken, "Its repository's tags do not change: push it under another, --tag TAG"),
+    (
+        r"immutable|tag invalid",
+        TagTaken,
+        "Its repository's tags do not change: look at what has it with aws ecr describe-images",
+    ),
     (
         r"name unknown|repository .* does not exist",
         NoRepository,
@@ -106,24 +106,20 @@ class EngineImages:
     def _named(self, image: LocalImage, target: str) -> Iterator[None]:
         """The engine pushes an image by a name that begins with the registry; it has that name as long."""
         name = Name.parse(target)
-        had = self._has(target)
         with told():
             self._api.tag(image.id, f"{name.host}/{name.repository}", name.tag)
         try:
             yield
         finally:
-            # Only its name goes: an image that has no other by now was built anew meanwhile, and may go with it.
-            if not had:
-                with told(), suppress(docker.errors.ImageNotFound):
-                    self._api.remove_image(target, noprune=True)
+            # What ended the push is to be told, not that the engine has gone with it.
+            with suppress(EngineFailed):
+                self._unname(image, target)
 
     @told()
-    def _has(self, name: str) -> bool:
-        try:
-            self._api.inspect_image(name)
-        except docker.errors.ImageNotFound:
-            return False
-        return True
+    def _unname(self, image: LocalImage, target: str) -> None:
+        """An image whose other name went to another meanwhile keeps this one: without a name it would be gone."""
+        if len(self._api.inspect_image(image.id)["RepoTags"]) > 1:
+            self._api.remove_image(target, noprune=True)
 
     def _steps(self, verb: str, name: str, sign_in: SignIn) -> Iterator[Step]:
         handed = {"username": sign_in.username, "password": sign_in.password}

@@ -64,6 +64,8 @@ class Ecr:
         """Called when the registry has a manifest and nobody was told; raises Cut."""
         self.asked: list[str] = []
         """Operations of the API, in order."""
+        self.regions: list[str] = []
+        """Where sign-ins were asked for."""
         self._behind = behind
         self.refused: Callable[[], object] = lambda: None
         """Called when somebody's sign-in was not good."""
@@ -96,6 +98,8 @@ class Ecr:
                 return app(environ, start)
             self.asked.append(operation)
             if operation == "GetAuthorizationToken":
+                # Signature 4 says for which region it is: Credential=KEY/DATE/REGION/SERVICE/aws4_request.
+                self.regions.append(environ["HTTP_AUTHORIZATION"].split("Credential=")[1].split("/")[2])
                 return _json_answer(start, self._token())
             return self._with_addresses(app, environ, start)
 

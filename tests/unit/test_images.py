@@ -12,6 +12,7 @@ from cloud.images import (
     LocalImage,
     Name,
     RegistryImage,
+    checked_tag,
     destination_of,
     is_image,
     is_taken_as_named,
@@ -78,13 +79,13 @@ def test_a_tag_is_the_version_and_the_content(version: str, name: str, tag: str)
 
 
 def test_a_tag_that_is_asked_for_is_taken_as_it_is() -> None:
-    assert tag_of(LocalImage("image", ID, "0.1.0", 1), "mine") == "mine"
+    assert checked_tag("mine") == "mine"
 
 
 @pytest.mark.parametrize("tag", ["", ".x", "-x", "a b", "a/b", "x" * 129])
 def test_what_is_no_tag_is_refused(tag: str) -> None:
     with pytest.raises(JobRefused, match="is no tag"):
-        tag_of(LocalImage("image", ID, "0.1.0", 1), tag)
+        checked_tag(tag)
 
 
 @pytest.mark.parametrize("name", ["a", "Team/image", "team//image", "team/-image", "x" * 257])
