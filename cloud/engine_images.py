@@ -134,7 +134,8 @@ class EngineImages:
 
 
 def _refused(name: str, words: str) -> HomeportError:
+    said = f"{name}: {words.strip().rstrip('.')}."
     for pattern, kind, remedy in _REFUSALS:
         if re.search(pattern, words, re.IGNORECASE):
-            return kind(f"{name}: {words.strip()}. {remedy}")
-    return EngineFailed(f"{name}: the engine could not send or fetch it: {words.strip()}")
+            return kind(f"{said} {remedy}")
+    return EngineFailed(f"{said} The engine could not send or fetch it, and says no more")
