@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -9,6 +10,7 @@ from typing import Any
 
 import docker.errors
 
+from cloud.aws import ONLY_LOOPBACK, refuse_host
 from cloud.images import LocalImage, Name, SignIn, TagTaken
 from container_engine.connection import connect, told
 from training_job.errors import AccountCannot, EngineFailed, HomeportError, ImageNotFound, MachineCannot
@@ -48,6 +50,8 @@ _REFUSALS: tuple[tuple[str, type[HomeportError], str], ...] = (
         SignInRefused,
         f"Push again for a new sign-in. If it stays so, your role lacks {_RIGHTS} on the repository",
     ),
+    # Another push of the same image has taken the name away that it gave it.
+    (r"does not exist locally", Dropped, "Push again"),
     (
         r"EOF|reset by peer|broken pipe|refused|timeout|timed out|closed network|no such host|HTTP status: 5"
         r"|server error|toomanyrequests|rate exceeded|blob upload (unknown|invalid)",
@@ -122,6 +126,8 @@ class EngineImages:
             self._api.remove_image(target, noprune=True)
 
     def _steps(self, verb: str, name: str, sign_in: SignIn) -> Iterator[Step]:
+        if os.environ.get(ONLY_LOOPBACK):
+            refuse_host(verb, Name.parse(name).host.partition(":")[0])
         handed = {"username": sign_in.username, "password": sign_in.password}
         with told():
             try:

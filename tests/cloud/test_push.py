@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,7 +29,8 @@ from cloud.images import SignIn, TagTaken, destination_of, tag_of
 from cloud.pushing import Pushed, image_for, push_image
 from cloud.transfer_progress import TransferProgress
 from container_engine.connection import connect
-from tests.cloud.ecr_stand_in import ACCOUNT, KEYS, REGION, Cut, Ecr, aws_server, ecr_stand_in
+from tests.cloud.ecr_door import Cut
+from tests.cloud.ecr_stand_in import ACCOUNT, KEYS, REGION, Ecr, aws_server, ecr_stand_in
 from tests.registry import registry_program
 from training_job.errors import AccountCannot, ImageNotFound, NoEngine
 from training_job.job_file import read_job
@@ -90,7 +92,7 @@ def ecr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ecr]:
         yield stand_in
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def base(api: APIClient) -> Iterator[str]:
     """An image of 3 MB that no packing makes smaller, as the frameworks in ours."""
     name = f"{NAME}-base:1"
@@ -397,6 +399,19 @@ def test_a_push_that_never_gets_through_ends_with_what_to_do(
     ecr.sent = 0
     assert bench.push().image.by_digest == bench.find()
     assert ecr.sent < MEGABYTE
+
+
+def test_two_pushes_of_an_image_at_once_find_the_same(
+    bench: Bench, ecr: Ecr, build: Callable[[str], str], api: APIClient
+) -> None:
+    build("print(1)")
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: bench.push(), range(2))
+
+    assert first.image == second.image
+    assert len(ecr.client.describe_images(repositoryName=NAME)["imageDetails"]) == 1
+    assert _tags(api) == [f"{NAME}:1"]
 
 
 def test_an_image_of_another_repository_is_found_by_its_own_name(

@@ -1,7 +1,11 @@
 """The table of SageMaker's images against what others say of them: botocore's partitions, and the SDK's own table."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +16,27 @@ from botocore.session import Session
 from benchmarks.sagemaker_sdk import VERSION
 from cloud import dlc
 
-_SDK = Path(__file__).parents[2] / f".cache/sagemaker-{VERSION}"
+_KEPT = Path(__file__).parents[2] / ".cache/toolkits"
 
 
-def _known(framework: str) -> dict[str, dict[str, Any]]:
+@pytest.fixture(scope="module")
+def sdk() -> zipfile.ZipFile:
+    """The SDK's wheel. Only read: what it needs besides is large."""
+    wheel = _KEPT / f"sagemaker-{VERSION}-py3-none-any.whl"
+    if not wheel.exists():
+        _KEPT.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", f"sagemaker=={VERSION}"]
+        fetched = subprocess.run(command, cwd=_KEPT, capture_output=True, text=True, check=False)
+        if fetched.returncode != 0:
+            why = f"sagemaker {VERSION} cannot be had: {fetched.stderr.strip()[-300:]}"
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
+    return zipfile.ZipFile(wheel)
+
+
+def _known(sdk: zipfile.ZipFile, framework: str) -> dict[str, dict[str, Any]]:
     """The SDK's table for training: version to its Python, repository and registries."""
-    found = list(_SDK.glob("lib/python*/site-packages/sagemaker/image_uri_config"))
-    if not found:
-        pytest.skip(f"the SageMaker SDK {VERSION} is not here: benchmarks/start.py installs it")
-    table: dict[str, dict[str, Any]] = json.loads((found[0] / f"{framework}.json").read_text())["training"]["versions"]
+    content = json.loads(sdk.read(f"sagemaker/image_uri_config/{framework}.json"))
+    table: dict[str, dict[str, Any]] = content["training"]["versions"]
     return {version: row for version, row in table.items() if version in dlc.versions(framework)}
 
 
@@ -44,8 +60,8 @@ def test_every_region_of_sagemaker_has_a_registry() -> None:
 
 
 @pytest.mark.parametrize("framework", ["tensorflow", "pytorch"])
-def test_every_image_of_the_sdk_has_the_same_name_here(framework: str) -> None:
-    known = _known(framework)
+def test_every_image_of_the_sdk_has_the_same_name_here(sdk: zipfile.ZipFile, framework: str) -> None:
+    known = _known(sdk, framework)
     assert len(known) > 15
 
     for version, row in known.items():

@@ -1,6 +1,7 @@
 """What the engine and registries say when they refuse, as a person is told it."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -8,9 +9,10 @@ from docker.errors import APIError
 from docker.errors import ImageNotFound as NotThere
 from requests.exceptions import ConnectionError as NoConnection
 
+from cloud.aws import ONLY_LOOPBACK
 from cloud.engine_images import Dropped, EngineImages, NoRepository, SignInRefused
 from cloud.images import LocalImage, SignIn, TagTaken
-from training_job.errors import EngineFailed, HomeportError, ImageNotFound, MachineCannot
+from training_job.errors import AccountCannot, EngineFailed, HomeportError, ImageNotFound, MachineCannot
 
 IMAGE = LocalImage("team/image:1", f"sha256:{'a' * 64}", "", 1)
 TARGET = "host/team/image:1"
@@ -59,6 +61,7 @@ class FakeApi:
         ("dial tcp: lookup x on 10.0.0.2:53: no such host", Dropped, "not sent a second time"),
         ("received unexpected HTTP status: 503 Service Unavailable", Dropped, "not sent a second time"),
         ("toomanyrequests: Rate exceeded", Dropped, "not sent a second time"),
+        ("An image does not exist locally with the tag: host/team/image", Dropped, "Push again"),
         ("something never seen", EngineFailed, "could not send"),
     ],
 )
@@ -118,3 +121,19 @@ def test_an_image_without_labels_has_no_version() -> None:
 def test_an_image_that_is_not_here_is_not_found() -> None:
     with pytest.raises(ImageNotFound, match="nothing: not on this machine, and nothing else can be sent"):
         EngineImages(FakeApi()).find("nothing")
+
+
+@pytest.mark.parametrize(
+    ("host", "goes"),
+    [("127.0.0.1:5000", True), ("localhost:5000", True), ("123456789012.dkr.ecr.us-west-2.amazonaws.com", False)],
+)
+def test_while_stand_ins_are_in_use_nothing_goes_elsewhere(
+    host: str, goes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ONLY_LOOPBACK, "1")
+    api = FakeApi({"aux": {"Digest": "sha256:00"}})
+
+    with nullcontext() if goes else pytest.raises(AccountCannot, match=f"push {host}: refused"):
+        EngineImages(api).push(IMAGE, f"{host}/team/image:1", SIGN_IN, lambda _: None)
+
+    assert bool(api.handed) is goes
