@@ -82,7 +82,7 @@ class EngineImages:
         try:
             found = self._api.inspect_image(name)
         except docker.errors.ImageNotFound:
-            raise ImageNotFound(name, "nothing else can be sent") from None
+            raise ImageNotFound(name, "only what is here can be sent") from None
         labels = found["Config"].get("Labels") or {}
         version = labels.get("org.opencontainers.image.version", "")
         return LocalImage(name, found["Id"], version, int(found["Size"]))

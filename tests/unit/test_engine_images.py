@@ -119,7 +119,7 @@ def test_an_image_without_labels_has_no_version() -> None:
 
 
 def test_an_image_that_is_not_here_is_not_found() -> None:
-    with pytest.raises(ImageNotFound, match="nothing: not on this machine, and nothing else can be sent"):
+    with pytest.raises(ImageNotFound, match="nothing: not on this machine, and only what is here can be sent"):
         EngineImages(FakeApi()).find("nothing")
 
 
