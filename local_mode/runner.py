@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic, sleep
 
 from local_mode.attempt import Ended, Events, attempt
@@ -45,6 +45,7 @@ def run_plan(plan: RunPlan, engine: Engine, watcher: Watcher, events: Events) ->
     """
     check(plan)
     image = engine.image(plan.image)
+    plan = replace(plan, image_id=image.digest)
     if not events.empty():
         raise Interrupted
     began = monotonic()
