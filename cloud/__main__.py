@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     plan = commands.add_parser("plan", help="show the request that would be sent and what it costs; start nothing")
     plan.add_argument("--json", action="store_true", help="print the request alone, as JSON, its secrets hidden")
     push = commands.add_parser("push", help="send a job's image to the account's registry")
-    push.add_argument("--tag", help="the tag it gets, instead of its version and content")
+    push.add_argument("--tag", help="one more tag for it, beside its version and content")
     train = commands.add_parser("train", help="send a job to SageMaker and follow it to its end")
     _job_arguments(plan)
     _job_arguments(push)

@@ -72,9 +72,13 @@ class Aws:
 
 def refuse_elsewhere(request: Any, **_: object) -> None:
     """Let a request go only to this machine. Raises AccountCannot for any other."""
-    host = urlsplit(request.url).hostname or ""
+    refuse_host(request.method, urlsplit(request.url).hostname or "")
+
+
+def refuse_host(doing: str, host: str) -> None:
+    """Let only this machine be reached, by its name or number without a port. Raises AccountCannot for any other."""
     if not (host == "localhost" or (host.replace(".", "").isdigit() and ipaddress.ip_address(host).is_loopback)):
         raise AccountCannot(
-            f"{request.method} {host}: refused, since {ONLY_LOOPBACK} is set and this is not this machine. "
+            f"{doing} {host}: refused, since {ONLY_LOOPBACK} is set and this is not this machine. "
             "Set AWS_ENDPOINT_URL to the stand-in, or unset it."
         )

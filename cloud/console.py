@@ -11,10 +11,11 @@ from training_job.log_text import duration, line_text
 
 
 class Console:
-    """The watcher that a person reads."""
+    """The watcher that a person reads. `only`: the one host whose lines are shown."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, only: str | None = None) -> None:
         self._stream = stream
+        self._only = only
 
     def says(self, text: str) -> None:
         """A line."""
@@ -26,7 +27,7 @@ class Console:
 
     def lines(self, lines: Sequence[tuple[str, bytes]]) -> None:
         """Lines of the hosts' logs, as a run here shows them."""
-        self._write("".join(line_text(host, line) for host, line in lines))
+        self._write("".join(line_text(host, line) for host, line in lines if self._only in (None, host)))
 
     def hindered(self, why: str) -> None:
         """A look failed."""

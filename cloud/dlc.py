@@ -6,7 +6,7 @@ Sources, read on 2026-11-21. Accounts: `image_uri_config/{tensorflow,pytorch}.js
 has GovCloud and the isolated regions too, and `docs/reference/region_availability.md` of aws/deep-learning-containers
 at 18d714e, which has me-west-1. Versions and tags: the same files up to TensorFlow 2.18 and PyTorch 2.8;
 `docs/src/data/{tensorflow,pytorch}-training/*-sagemaker.yml` of that repository for those after, and for what the
-public gallery has. A contract test compares what it can with the SDK.
+public gallery has. A contract test compares it with the SDK.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -9,7 +10,8 @@ from typing import Any
 
 import docker.errors
 
-from cloud.images import LocalImage, Name, SignIn
+from cloud.aws import ONLY_LOOPBACK, refuse_host
+from cloud.images import LocalImage, Name, SignIn, TagTaken
 from container_engine.connection import connect, told
 from training_job.errors import AccountCannot, EngineFailed, HomeportError, ImageNotFound, MachineCannot
 
@@ -25,10 +27,6 @@ class SignInRefused(AccountCannot):
     """The registry does not let in, or no longer."""
 
 
-class TagTaken(AccountCannot):
-    """The tag belongs to another image, and the repository's tags do not change."""
-
-
 class NoRepository(AccountCannot):
     """The registry has no such repository."""
 
@@ -36,7 +34,11 @@ class NoRepository(AccountCannot):
 _RIGHTS = "ecr:BatchCheckLayerAvailability, InitiateLayerUpload, UploadLayerPart, CompleteLayerUpload and PutImage"
 # How registries and the engine say it, first to last, and what to do then.
 _REFUSALS: tuple[tuple[str, type[HomeportError], str], ...] = (
-    (r"immutable|tag invalid", TagTaken, "Its repository's tags do not change: push it under another, --tag TAG"),
+    (
+        r"immutable|tag invalid",
+        TagTaken,
+        "Its repository's tags do not change: look at what has it with aws ecr describe-images",
+    ),
     (
         r"name unknown|repository .* does not exist",
         NoRepository,
@@ -48,6 +50,8 @@ _REFUSALS: tuple[tuple[str, type[HomeportError], str], ...] = (
         SignInRefused,
         f"Push again for a new sign-in. If it stays so, your role lacks {_RIGHTS} on the repository",
     ),
+    # Another push of the same image has taken the name away that it gave it.
+    (r"does not exist locally", Dropped, "Push again"),
     (
         r"EOF|reset by peer|broken pipe|refused|timeout|timed out|closed network|no such host|HTTP status: 5"
         r"|server error|toomanyrequests|rate exceeded|blob upload (unknown|invalid)",
@@ -78,7 +82,7 @@ class EngineImages:
         try:
             found = self._api.inspect_image(name)
         except docker.errors.ImageNotFound:
-            raise ImageNotFound(name, "nothing else can be sent") from None
+            raise ImageNotFound(name, "only what is here can be sent") from None
         labels = found["Config"].get("Labels") or {}
         version = labels.get("org.opencontainers.image.version", "")
         return LocalImage(name, found["Id"], version, int(found["Size"]))
@@ -106,26 +110,24 @@ class EngineImages:
     def _named(self, image: LocalImage, target: str) -> Iterator[None]:
         """The engine pushes an image by a name that begins with the registry; it has that name as long."""
         name = Name.parse(target)
-        had = self._has(target)
         with told():
             self._api.tag(image.id, f"{name.host}/{name.repository}", name.tag)
         try:
             yield
         finally:
-            # Only its name goes: an image that has no other by now was built anew meanwhile, and may go with it.
-            if not had:
-                with told(), suppress(docker.errors.ImageNotFound):
-                    self._api.remove_image(target, noprune=True)
+            # What ended the push is to be told, not that the engine has gone with it.
+            with suppress(EngineFailed):
+                self._unname(image, target)
 
     @told()
-    def _has(self, name: str) -> bool:
-        try:
-            self._api.inspect_image(name)
-        except docker.errors.ImageNotFound:
-            return False
-        return True
+    def _unname(self, image: LocalImage, target: str) -> None:
+        """An image whose other name went to another meanwhile keeps this one: without a name it would be gone."""
+        if len(self._api.inspect_image(image.id)["RepoTags"]) > 1:
+            self._api.remove_image(target, noprune=True)
 
     def _steps(self, verb: str, name: str, sign_in: SignIn) -> Iterator[Step]:
+        if os.environ.get(ONLY_LOOPBACK):
+            refuse_host(verb, Name.parse(name).host.partition(":")[0])
         handed = {"username": sign_in.username, "password": sign_in.password}
         with told():
             try:
@@ -138,7 +140,8 @@ class EngineImages:
 
 
 def _refused(name: str, words: str) -> HomeportError:
+    said = f"{name}: {words.strip().rstrip('.')}."
     for pattern, kind, remedy in _REFUSALS:
         if re.search(pattern, words, re.IGNORECASE):
-            return kind(f"{name}: {words.strip()}. {remedy}")
-    return EngineFailed(f"{name}: the engine could not send or fetch it: {words.strip()}")
+            return kind(f"{said} {remedy}")
+    return EngineFailed(f"{said} The engine could not send or fetch it, and says no more")

@@ -70,6 +70,10 @@ class RegistryImage:
         return f"{self.host}/{self.repository}:{self.tag}"
 
 
+class TagTaken(AccountCannot):
+    """The tag belongs to another image, and the repository's tags do not change."""
+
+
 @dataclass(frozen=True)
 class SignIn:
     """What a registry lets in. Never written to a disk: the engine is handed it with each request."""
@@ -135,19 +139,22 @@ def repository_of(name: str) -> str:
     return repository
 
 
-def tag_of(image: LocalImage, asked: str | None = None) -> str:
+def tag_of(image: LocalImage) -> str:
     """The version and the content: `0.1.0-ab12cd34ef56`. An image without a version has its own tag, or none.
 
-    Another content never has the same tag, so tags need not change. Raises JobRefused for an asked one that is no tag.
+    Another content never has the same tag, so tags need not change.
     """
-    if asked is not None:
-        if not _TAG.fullmatch(asked):
-            what = f"{asked!r} is no tag: up to 128 letters, digits, _ . and -, the first neither . nor -"
-            raise JobRefused(image.name, [Fault("--tag", what)])
-        return asked
     content = image.id.removeprefix("sha256:")[:_CONTENT]
     version = re.sub(r"[^A-Za-z0-9_.-]", "-", image.version or Name.parse(image.name).tag).lstrip(".-")[:100]
     return f"{version}-{content}" if version else content
+
+
+def checked_tag(asked: str) -> str:
+    """A tag that a person asks for. Raises JobRefused for what is none."""
+    if not _TAG.fullmatch(asked):
+        what = f"{asked!r} is no tag: up to 128 letters, digits, _ . and -, the first neither . nor -"
+        raise JobRefused("the command", [Fault("--tag", what)])
+    return asked
 
 
 def checked_digest(digest: str, where: str) -> str:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import sleep
 
 from cloud.account import Account
 from cloud.aws import Aws
 from cloud.dlc import Registry
-from cloud.engine_images import Dropped, EngineImages, SignInRefused, TagTaken
+from cloud.engine_images import Dropped, EngineImages, SignInRefused
 from cloud.images import (
     Destination,
     LocalImage,
     Name,
     RegistryImage,
+    TagTaken,
+    checked_tag,
     destination_of,
     is_image,
     is_in_a_registry,
@@ -25,7 +27,7 @@ from cloud.images import (
 )
 from cloud.registry import Ecr
 from cloud.transfer_progress import TransferProgress
-from training_job.errors import AccountCannot
+from training_job.errors import AccountCannot, Fault, JobRefused
 from training_job.model import TrainingJob
 
 PAUSES = (2.0, 8.0, 30.0)
@@ -77,16 +79,37 @@ def push_image(
 ) -> Pushed | None:
     """Send the job's image to the account's registry, unless it is there; None where it is taken as it is named.
 
-    Raises ImageNotFound, NoEngine, TagTaken, SignInRefused, Dropped after the last of `pauses`, AccountCannot.
+    It goes there by its version and content, by which a job finds it; `tag` is one more name, for people. Raises
+    ImageNotFound, NoEngine, TagTaken, SignInRefused, Dropped after the last of `pauses`, AccountCannot, JobRefused.
     """
+    if tag is not None:
+        checked_tag(tag)
     if is_taken_as_named(job):
         return None
     name = local_name(job)
     if is_in_a_registry(name):
+        if tag is not None:
+            raise JobRefused(name, [Fault("--tag", "is for an image that is sent; this one is in a registry already")])
         return Pushed(_in_its_registry(name, aws))
     images = engine()
     image = images.find(name)
-    ecr, target = Ecr.at(aws, destination_of(account)), _Target(image, repository_of(name), tag_of(image, tag))
+    ecr, target = Ecr.at(aws, destination_of(account)), _Target(image, repository_of(name), tag_of(image))
+    if tag is not None:
+        # Before anything is created or sent.
+        _found(ecr, replace(target, tag=tag))
+    pushed = _once(ecr, target, images, progress, stack=stack, pauses=pauses)
+    return replace(pushed, image=ecr.tag(pushed.image, tag)) if tag is not None else pushed
+
+
+def _once(
+    ecr: Ecr,
+    target: _Target,
+    images: EngineImages,
+    progress: TransferProgress,
+    *,
+    stack: str,
+    pauses: Sequence[float],
+) -> Pushed:
     if found := _found(ecr, target):
         return Pushed(found)
     created = ecr.ensure_repository(target.repository, stack)
@@ -107,7 +130,8 @@ def _found(ecr: Ecr, target: _Target) -> RegistryImage | None:
     found = ecr.find(target.repository, tag=target.tag)
     if found and not is_image(found, target.image):
         raise TagTaken(
-            f"{found.by_tag} is another image than {target.image.name}: {found.digest}. Leave --tag out or give another"
+            f"{found.by_tag} is another image than {target.image.name}: {found.digest}. Give another "
+            "--tag, or remove it there: aws ecr batch-delete-image"
         )
     return found
 

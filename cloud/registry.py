@@ -6,14 +6,12 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from cloud.aws import Aws, Client
-from cloud.dlc import Registry
-from cloud.images import Destination, RegistryImage, SignIn, checked_digest
+from cloud.aws_errors import told
+from cloud.images import Destination, RegistryImage, SignIn, TagTaken, checked_digest
 from training_job.errors import AccountCannot
 
 STACK_TAG = "homeport"
@@ -42,8 +40,6 @@ _LIFECYCLE = {
         }
     ]
 }
-_SIGN_IN_AGAIN = "Sign in to AWS again: aws sso login, or aws configure"
-_STALE = ("ExpiredTokenException", "ExpiredToken", "UnrecognizedClientException", "InvalidSignatureException")
 
 
 class Ecr:
@@ -65,7 +61,7 @@ class Ecr:
 
     def sign_in(self) -> SignIn:
         """What the registry lets in, for 12 hours (API: GetAuthorizationToken). Raises AccountCannot."""
-        with told_by_ecr(self._where, "ecr:GetAuthorizationToken"):
+        with self._told("signing in to"):
             token = self._ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
         try:
             username, _, password = base64.b64decode(token).decode().partition(":")
@@ -80,7 +76,7 @@ class Ecr:
 
         Raises AccountCannot.
         """
-        with told_by_ecr(self._where, "ecr:DescribeRepositories, CreateRepository, PutLifecyclePolicy"):
+        with self._told(f"creating repository {name} in"):
             created = not self._has_repository(name) and self._create(name, stack)
             if created or self._lacks_policy(name, stack):
                 text = json.dumps(_LIFECYCLE)
@@ -90,7 +86,7 @@ class Ecr:
     def find(self, repository: str, *, tag: str = "", digest: str = "") -> RegistryImage | None:
         """The image of a tag or digest; None where there is none, or no such repository. Raises AccountCannot."""
         which = {"imageDigest": digest} if digest else {"imageTag": tag}
-        with told_by_ecr(self._where, "ecr:BatchGetImage"):
+        with self._told(f"looking for {repository} in"):
             try:
                 answer = self._ecr.batch_get_image(
                     **self._of(repository), imageIds=[which], acceptedMediaTypes=list(_MANIFESTS)
@@ -103,6 +99,35 @@ class Ecr:
         manifest = found["imageManifest"]
         digest = checked_digest(found["imageId"].get("imageDigest") or digest_of(manifest), f"{self.host}/{repository}")
         return RegistryImage(self.host, repository, tag, digest, _engine_id(manifest, digest))
+
+    def tag(self, image: RegistryImage, tag: str) -> RegistryImage:
+        """Give an image that is there one more tag; nothing is sent. Raises TagTaken where another has it."""
+        found = self.find(image.repository, tag=tag)
+        if found is None:
+            self._put(image, tag)
+        elif found.digest != image.digest:
+            raise TagTaken(f"{found.by_tag} is another image, {found.digest}. Leave --tag out or give another")
+        return replace(image, tag=tag)
+
+    def _put(self, image: RegistryImage, tag: str) -> None:
+        with self._told(f"tagging {image.repository} in"):
+            which = [{"imageDigest": image.digest}]
+            manifests = list(_MANIFESTS)
+            answer = self._ecr.batch_get_image(
+                **self._of(image.repository), imageIds=which, acceptedMediaTypes=manifests
+            )
+            manifest = answer["images"][0]
+            self._ecr.put_image(
+                **self._of(image.repository),
+                imageManifest=manifest["imageManifest"],
+                imageManifestMediaType=manifest["imageManifestMediaType"],
+                imageTag=tag,
+                imageDigest=image.digest,
+            )
+
+    def _told(self, doing: str) -> AbstractContextManager[None]:
+        registry = self._where.registry
+        return told(f"{doing} ECR of account {registry.account}", registry.region)
 
     def _of(self, repository: str) -> dict[str, str]:
         return {"registryId": self._where.registry.account, "repositoryName": repository}
@@ -150,29 +175,3 @@ def _engine_id(manifest: str, digest: str) -> str:
     images as registries do sends, the list's own."""
     config = json.loads(manifest).get("config") or {}
     return str(config.get("digest", digest))
-
-
-@contextmanager
-def told_by_ecr(where: Destination, rights: str) -> Iterator[None]:
-    """ECR's refusals, and ways to it that fail, as ours. `rights` are what the asked operations need."""
-    registry = where.registry
-    place = f"ECR of account {registry.account} in {registry.region}"
-    try:
-        yield
-    except ClientError as error:
-        code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
-        raise AccountCannot(f"{place}: {code}: {message}. {_next(code, rights, registry)}") from None
-    except BotoCoreError as error:
-        raise AccountCannot(
-            f"{place}: {error}. {_SIGN_IN_AGAIN}, and look whether {registry.region} is right"
-        ) from None
-
-
-def _next(code: str, rights: str, registry: Registry) -> str:
-    if code in _STALE:
-        return _SIGN_IN_AGAIN
-    if code == "AccessDeniedException":
-        return f"Your role needs {rights} in {registry.region}"
-    if code == "LimitExceededException":
-        return "Remove repositories, or ask for a higher quota: Service Quotas, Amazon ECR"
-    return "Look at https://health.aws.amazon.com, or try again"

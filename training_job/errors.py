@@ -76,8 +76,14 @@ class ImageNotFound(MachineCannot):
     """The image is not on this machine and no registry gives it."""
 
     def __init__(self, reference: str, why: str) -> None:
-        remedy = "Build it: make image" if reference.startswith("homeport/") else "Check the name, or pull it first."
-        super().__init__(f"image {reference}: not on this machine, and {why}. {remedy}")
+        super().__init__(f"image {reference}: not on this machine, and {why}. {_remedy(reference)}")
+
+
+def _remedy(reference: str) -> str:
+    if not reference.startswith("homeport/"):
+        return "Check the name, or pull it first."
+    name, _, processor = reference.removeprefix("homeport/").partition(":")
+    return f"Build it: docker/image.sh {name} gpu" if processor == "gpu" else "Build it: make image"
 
 
 class ImageCannotTrain(MachineCannot):

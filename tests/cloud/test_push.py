@@ -4,8 +4,12 @@ import io
 import json
 import os
 import random
+import signal
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,20 +19,24 @@ import pytest
 from docker import APIClient
 from docker.errors import ImageNotFound as NotThere
 
-from cloud import registry
+from cloud import base_image, registry
+from cloud.__main__ import main
 from cloud.account import Account
 from cloud.aws import ONLY_LOOPBACK, Aws
-from cloud.engine_images import Dropped, EngineImages, NoRepository, SignInRefused, TagTaken
-from cloud.images import SignIn, destination_of
+from cloud.dlc import Registry
+from cloud.engine_images import Dropped, EngineImages, NoRepository, SignInRefused
+from cloud.images import SignIn, TagTaken, destination_of, tag_of
 from cloud.pushing import Pushed, image_for, push_image
 from cloud.transfer_progress import TransferProgress
 from container_engine.connection import connect
-from tests.cloud.ecr_stand_in import ACCOUNT, KEYS, REGION, Cut, Ecr, aws_server, ecr_stand_in
+from tests.cloud.ecr_door import Cut
+from tests.cloud.ecr_stand_in import ACCOUNT, KEYS, REGION, Ecr, aws_server, ecr_stand_in
 from tests.registry import registry_program
 from training_job.errors import AccountCannot, ImageNotFound, NoEngine
 from training_job.job_file import read_job
 from training_job.model import TrainingJob
 
+ROOT = Path(__file__).parents[2]
 NAME = f"homeport-test/push-{os.getpid()}"
 STACK = "homeport-test"
 MEGABYTE = 1_000_000
@@ -84,7 +92,7 @@ def ecr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ecr]:
         yield stand_in
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def base(api: APIClient) -> Iterator[str]:
     """An image of 3 MB that no packing makes smaller, as the frameworks in ours."""
     name = f"{NAME}-base:1"
@@ -222,6 +230,18 @@ def test_an_image_that_is_not_built_is_told_before_anything_is_created(bench: Be
     assert ecr.client.describe_repositories()["repositories"] == []
 
 
+def test_a_tag_that_is_asked_for_is_one_more(bench: Bench, ecr: Ecr, build: Callable[[str], str]) -> None:
+    build("print(1)")
+
+    pushed = bench.push(tag="mine")
+
+    (described,) = ecr.client.describe_images(repositoryName=NAME)["imageDetails"]
+    assert pushed.image.by_tag == f"{ecr.address}/{NAME}:mine"
+    assert (described["imageDigest"], len(described["imageTags"])) == (pushed.image.digest, 2)
+    assert bench.find() == pushed.image.by_digest
+    assert bench.push(tag="mine") == Pushed(pushed.image)
+
+
 def test_a_tag_that_another_image_has_is_kept(bench: Bench, ecr: Ecr, build: Callable[[str], str]) -> None:
     build("print(1)")
     first = bench.push(tag="mine")
@@ -239,18 +259,17 @@ def test_a_tag_that_another_push_took_meanwhile_is_kept(
 ) -> None:
     build("print(1)")
     first = bench.push()
-    manifest = ecr.client.batch_get_image(repositoryName=NAME, imageIds=[{"imageTag": first.image.tag}])["images"][0]
-    build("print(2)")
+    (manifest,) = ecr.client.batch_get_image(repositoryName=NAME, imageIds=[{"imageTag": first.image.tag}])["images"]
+    taken = tag_of(EngineImages.connect().find(build("print(2)")))
 
     def be_quicker() -> None:
-        ecr.on_manifest = lambda: None
-        ecr.enter(NAME, "mine", manifest["imageManifest"].encode(), manifest["imageManifestMediaType"])
-        raise Cut
+        ecr.on_upload = lambda _: None
+        ecr.enter(NAME, taken, manifest["imageManifest"].encode(), manifest["imageManifestMediaType"])
 
-    ecr.on_manifest = be_quicker
+    ecr.on_upload = lambda _: be_quicker()
 
-    with pytest.raises(TagTaken, match="mine"):
-        bench.push(tag="mine")
+    with pytest.raises(TagTaken, match=f"{taken} is another image"):
+        bench.push()
 
     assert _tags(api) == [f"{NAME}:1"]
 
@@ -382,6 +401,19 @@ def test_a_push_that_never_gets_through_ends_with_what_to_do(
     assert ecr.sent < MEGABYTE
 
 
+def test_two_pushes_of_an_image_at_once_find_the_same(
+    bench: Bench, ecr: Ecr, build: Callable[[str], str], api: APIClient
+) -> None:
+    build("print(1)")
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: bench.push(), range(2))
+
+    assert first.image == second.image
+    assert len(ecr.client.describe_images(repositoryName=NAME)["imageDetails"]) == 1
+    assert _tags(api) == [f"{NAME}:1"]
+
+
 def test_an_image_of_another_repository_is_found_by_its_own_name(
     bench: Bench, ecr: Ecr, build: Callable[[str], str], tmp_path: Path
 ) -> None:
@@ -433,3 +465,92 @@ def test_the_password_is_nowhere_to_be_read(
     assert not (tmp_path / "docker").exists()
     assert password not in bench.said.getvalue()
     assert password not in repr(SignIn("AWS", password))
+
+
+@pytest.fixture
+def place(ecr: Ecr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a homeport.toml that names the account by hand."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "homeport.toml").write_text(
+        f'[cloud]\nregion = "{REGION}"\nrole = "arn:aws:iam::{ACCOUNT}:role/r"\nbucket = "bucket"\n'
+        f'registry = "{ecr.address}"\n'
+    )
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_the_command_prints_the_digest_and_writes_it_into_the_rehearsals_record(
+    ecr: Ecr, build: Callable[[str], str], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = place / "runs/rehearsal"
+    run.mkdir(parents=True)
+    (run / "plan.json").write_text(json.dumps({"image_id": build("print(1)")}))
+    (run / "describe.json").write_text(json.dumps({"TrainingJobStatus": "Completed"}))
+    _job(place, f"{NAME}:1")
+
+    code = main(["push", "job.toml"])
+
+    out, err = capsys.readouterr()
+    digest = ecr.client.describe_images(repositoryName=NAME)["imageDetails"][0]["imageDigest"]
+    assert (code, out) == (0, f"{ecr.address}/{NAME}@{digest}\n")
+    assert [line.split()[0] for line in err.splitlines()[-3:]] == ["created", "sent", "rehearsed"]
+    assert err.endswith("rehearsed    rehearsal\n")
+    assert json.loads((run / "pushed.json").read_text())["Digest"] == digest
+
+
+def test_the_command_says_that_nothing_here_has_run_with_the_image(
+    ecr: Ecr, build: Callable[[str], str], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build("print(1)")
+    _job(place, f"{NAME}:1")
+
+    main(["push", "job.toml"])
+    main(["push", "job.toml", "--tag", "mine"])
+
+    err = capsys.readouterr().err
+    assert "no run here has completed with this image" in err
+    assert f"there already {ecr.address}/{NAME}:mine" in err
+    assert ecr.manifests == 1
+
+
+def test_a_push_that_is_killed_amid_a_layer_is_done_by_the_next(
+    ecr: Ecr, build: Callable[[str], str], place: Path, api: APIClient
+) -> None:
+    identifier = build("print(1)")
+    _job(place, f"{NAME}:1")
+    command = [sys.executable, "-m", "cloud", "push", "job.toml"]
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    first = subprocess.Popen(command, env=environ, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def kill(so_far: int) -> None:
+        if so_far > MEGABYTE:
+            ecr.on_upload = lambda _: None
+            first.kill()
+            first.wait()
+
+    ecr.on_upload = kill
+    first.communicate()
+
+    second = subprocess.run(command, env=environ, cwd=place, capture_output=True, text=True, check=False)
+
+    (described,) = ecr.client.describe_images(repositoryName=NAME)["imageDetails"]
+    assert first.returncode == -signal.SIGKILL
+    assert (second.returncode, second.stdout) == (0, f"{ecr.address}/{NAME}@{described['imageDigest']}\n")
+    manifest = ecr.client.batch_get_image(repositoryName=NAME, imageIds=[{"imageDigest": described["imageDigest"]}])
+    assert json.loads(manifest["images"][0]["imageManifest"])["config"]["digest"] == identifier
+    assert _tags(api) == [f"{NAME}:1"]
+
+
+def test_an_image_of_amazons_is_fetched_with_its_own_registrys_sign_in(
+    bench: Bench, ecr: Ecr, build: Callable[[str], str], api: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identifier = build("print(1)")
+    pushed = bench.push()
+    api.remove_image(f"{NAME}:1", force=True)
+    monkeypatch.setattr(base_image.Registry, "of", lambda _: Registry(ACCOUNT, "eu-south-1"))
+
+    base_image.fetch(pushed.image.by_digest, bench.aws, EngineImages.connect(), TransferProgress("pull", bench.said))
+
+    assert api.inspect_image(pushed.image.by_digest)["Id"] == identifier  # type: ignore[no-untyped-call]
+    assert ecr.regions == [REGION, "eu-south-1"]

@@ -8,8 +8,7 @@ import pytest
 
 from cloud import stack_client
 from cloud.__main__ import main
-from tests.cloud.empty_account import REGION, EmptyAccount
-from tests.cloud.unknown_to_moto import MOUNT_NAME, failing
+from tests.cloud.empty_account import MOUNT_NAME, REGION, EmptyAccount
 
 NOTEBOOK = ["--parameter", "NotebookInstanceType=ml.t3.medium", "--parameter", "HomeportRequirement=homeport==0.1.0"]
 _tags = stack_client._tags
@@ -153,9 +152,10 @@ def test_repositories_that_a_push_has_made_are_used(empty_account: EmptyAccount,
     assert len(empty_account.client("ecr").describe_repositories()["repositories"]) == 1
 
 
-@pytest.mark.usefixtures("empty_account")
-def test_the_resource_that_failed_first_is_told_and_why(capsys: Said) -> None:
-    with failing("Lustre", "No Lustre capacity is left in us-west-2a (Service: AmazonFSx; Status Code: 400)"):
+def test_the_resource_that_failed_first_is_told_and_why(empty_account: EmptyAccount, capsys: Said) -> None:
+    with empty_account.failing(
+        "Lustre", "No Lustre capacity is left in us-west-2a (Service: AmazonFSx; Status Code: 400)"
+    ):
         assert main(["stack", "up", "--yes"]) == 3
 
     told = capsys.readouterr().err
@@ -168,7 +168,7 @@ def test_the_resource_that_failed_first_is_told_and_why(capsys: Said) -> None:
 def test_up_after_a_failed_creation_removes_what_that_left_and_makes_it_anew(
     empty_account: EmptyAccount, capsys: Said
 ) -> None:
-    with failing("Lustre", "no capacity"):
+    with empty_account.failing("Lustre", "no capacity"):
         main(["stack", "up", "--yes", "--parameter", "Efs=yes"])
 
     assert main(["stack", "up"]) == 0
