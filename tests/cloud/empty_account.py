@@ -18,7 +18,6 @@ REGION = "us-west-2"
 BY_NAME_ALONE = frozenset(
     {
         "AWS::Budgets::Budget",
-        "AWS::EC2::SecurityGroupEgress",
         "AWS::FSx::DataRepositoryAssociation",
         "AWS::S3::BucketPolicy",
     }

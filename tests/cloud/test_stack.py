@@ -1,6 +1,7 @@
 """stack up, down and status, against an account that has nothing yet."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,11 @@ import pytest
 
 from cloud import stack_client
 from cloud.__main__ import main
+from cloud.answers import ask_account
+from cloud.aws import Aws
+from cloud.preflight import judge
 from tests.cloud.empty_account import MOUNT_NAME, REGION, EmptyAccount
+from training_job.job_file import read_job
 
 NOTEBOOK = ["--parameter", "NotebookInstanceType=ml.t3.medium", "--parameter", "HomeportRequirement=homeport==0.1.0"]
 _tags = stack_client._tags
@@ -24,6 +29,7 @@ OUTPUTS = {
     "SubnetIds",
     "VpcId",
 }
+OWNER = "123456789012"
 Said = pytest.CaptureFixture[str]
 
 
@@ -84,6 +90,47 @@ def test_the_security_group_lets_in_the_group_itself_alone(empty_account: EmptyA
     assert not [rule for rule in found["IpPermissions"] if rule["IpRanges"] or rule["Ipv6Ranges"]]
     assert {(rule.get("FromPort"), rule.get("ToPort")) for rule in found["IpPermissions"]} >= {(988, 988), (1018, 1023)}
     assert {pair["GroupId"] for rule in found["IpPermissions"] for pair in rule["UserIdGroupPairs"]} == {group}
+
+
+def test_what_a_stack_makes_passes_the_checks_before_a_job(empty_account: EmptyAccount, tmp_path: Path) -> None:
+    main(["stack", "up", "--yes", "--parameter", "Efs=yes"])
+    outputs = outputs_of(empty_account)
+    lustre = {"Id": outputs["FsxFileSystemId"], "Type": "FSxLustre", "Path": f"/{outputs['FsxMountName']}/cifar10"}
+    efs = {"Id": outputs["EfsFileSystemId"], "Type": "EFS", "Path": "/checkpoints"}
+    request = {
+        "TrainingJobName": "job-1",
+        "AlgorithmSpecification": {"TrainingImage": "image", "TrainingInputMode": "File"},
+        "RoleArn": outputs["RoleArn"],
+        "InputDataConfig": [
+            {
+                "ChannelName": name,
+                "DataSource": {
+                    "FileSystemDataSource": {
+                        "FileSystemId": source["Id"],
+                        "FileSystemType": source["Type"],
+                        "FileSystemAccessMode": "ro",
+                        "DirectoryPath": source["Path"],
+                    }
+                },
+            }
+            for name, source in {"train": lustre, "home": efs}.items()
+        ],
+        "OutputDataConfig": {"S3OutputPath": f"s3://{outputs['BucketName']}/jobs"},
+        "ResourceConfig": {"InstanceType": "ml.m5.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 30},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 60},
+        "VpcConfig": {
+            "Subnets": outputs["SubnetIds"].split(","),
+            "SecurityGroupIds": outputs["SecurityGroupIds"].split(","),
+        },
+    }
+    (tmp_path / "job.json").write_text(json.dumps(request))
+    job = read_job(tmp_path / "job.json", now=datetime(2026, 11, 21, tzinfo=UTC), region=REGION)
+
+    verdict = judge(job, ask_account(Aws(REGION), job, whose=OWNER, region=REGION), region=REGION)
+
+    assert verdict.faults == ()
+    looked_at = ("subnets", "security groups", "file system", "role", "s3://")
+    assert not [fault for fault in verdict.unknown if fault.where.startswith(looked_at)]
 
 
 def test_up_again_changes_nothing(empty_account: EmptyAccount, capsys: Said) -> None:
@@ -176,7 +223,7 @@ def test_up_after_a_failed_creation_removes_what_that_left_and_makes_it_anew(
     assert stack_of(empty_account)["StackStatus"] == "ROLLBACK_COMPLETE"
     assert main(["stack", "up", "--yes"]) == 0
     assert stack_of(empty_account)["StackStatus"] == "CREATE_COMPLETE"
-    assert outputs_of(empty_account)["EfsName"] == "shared"
+    assert outputs_of(empty_account)["EfsName"] == "home"
 
 
 def test_a_client_that_was_killed_before_it_carried_out_its_change_is_started_again(

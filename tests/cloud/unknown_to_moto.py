@@ -1,9 +1,10 @@
 """What moto's CloudFormation does not know, taught to it as far as the templates need it.
 
-FSx for Lustre behaves: it is described with its mount name, and gone when deleted. BY_NAME_ALONE only note that they
-were made, so that a green deploy proves nothing about them. Change sets tell what becomes of each resource, put out
-what their stack puts out, and take all back when one resource fails; a stack keeps what it is to keep, and drops its
-route tables. ECR's repositories are found by their tags. S3 keeps the SHA-256 that an object is sent with.
+FSx for Lustre and egress rules behave: a file system is described with its mount name, and gone when deleted.
+BY_NAME_ALONE only note that they were made, so that a green deploy proves nothing about them. Change sets tell what
+becomes of each resource, put out what their stack puts out, and take all back when one resource fails; a stack keeps
+what it is to keep, and drops its route tables. ECR's repositories are found by their tags. S3 keeps the SHA-256 that an
+object is sent with.
 
 It changes moto for the whole of a process, so only taught_moto.py imports it, with a file as its argument, which says
 what fails when it is made.
@@ -69,6 +70,44 @@ for _kind in sorted(BY_NAME_ALONE):
     _members = {key: value for key, value in vars(_Named).items() if key not in ("__dict__", "__weakref__")}
     _members |= {"cloudformation_type": staticmethod(lambda kind=_kind: kind)}
     globals()[_kind.replace("::", "")] = type(_kind.replace("::", ""), (CloudFormationModel,), _members)
+
+
+class EgressRule(CloudFormationModel):
+    """AWS::EC2::SecurityGroupEgress, a rule of moto's own group."""
+
+    def __init__(self, group: str) -> None:
+        self.group = group
+
+    @property
+    def physical_resource_id(self) -> str:
+        return self.group
+
+    @staticmethod
+    def cloudformation_name_type() -> str:
+        return ""
+
+    @staticmethod
+    def cloudformation_type() -> str:
+        return "AWS::EC2::SecurityGroupEgress"
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls, resource_name: str, cloudformation_json: dict[str, Any], account_id: str, region_name: str, **_: Any
+    ) -> Self:
+        del resource_name
+        asked = cloudformation_json["Properties"]
+        ec2_backends[account_id][region_name].authorize_security_group_egress(
+            asked["GroupId"],
+            asked["IpProtocol"],
+            asked.get("FromPort"),
+            asked.get("ToPort"),
+            [],
+            source_groups=[{"GroupId": asked["DestinationSecurityGroupId"]}],
+        )
+        return cls(asked["GroupId"])
+
+    def delete(self, account_id: str, region_name: str) -> None:
+        """It goes with its group."""
 
 
 class LustreFileSystem(CloudFormationModel):
