@@ -13,6 +13,7 @@ from cloud.answers import ask_account
 from cloud.aws import Aws
 from cloud.preflight import judge
 from tests.cloud.empty_account import MOUNT_NAME, REGION, EmptyAccount
+from tests.cloud.refusing_front import refusing_now_and_then
 from training_job.job_file import read_job
 
 NOTEBOOK = ["--parameter", "NotebookInstanceType=ml.t3.medium", "--parameter", "HomeportRequirement=homeport==0.1.0"]
@@ -275,6 +276,40 @@ def test_a_client_that_was_killed_while_it_waited_is_started_again_and_waits(
     assert said.startswith("stack homeport is CREATE_IN_PROGRESS: waiting\n")
     assert "  CREATE_COMPLETE      Lustre (AWS::FSx::FileSystem)\n" in said
     assert said.endswith("stack homeport: nothing to change\n")
+
+
+@pytest.mark.parametrize(
+    ("status", "way_out"),
+    [
+        ("UPDATE_ROLLBACK_FAILED", "aws cloudformation continue-update-rollback --stack-name homeport"),
+        ("DELETE_FAILED", "homeport-cloud stack down --yes"),
+    ],
+)
+@pytest.mark.usefixtures("empty_account")
+def test_a_stack_that_only_a_person_can_mend_is_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: Said, status: str, way_out: str
+) -> None:
+    found = stack_client.Observed("id", status, "no rights", {"homeport": "homeport"}, {}, {})
+    monkeypatch.setattr(stack_client.StackClient, "observe", lambda *_: found)
+
+    assert main(["stack", "up", "--yes"]) == 3
+
+    told = capsys.readouterr().err
+    assert f"stack homeport is {status}: no rights. " in told
+    assert way_out in told
+
+
+def test_up_goes_on_though_aws_throttles_and_fails(
+    empty_account: EmptyAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with refusing_now_and_then(empty_account.url) as front:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", front.url)
+
+        assert main(["stack", "up", "--yes"]) == 0
+
+    assert front.refused >= 3
+    assert stack_of(empty_account)["StackStatus"] == "CREATE_COMPLETE"
+    assert empty_account.counted().items() >= {"FSx": 1, "buckets": 1, "stacks": 1}.items()
 
 
 def test_down_shows_what_goes_and_what_stays_and_removes_nothing_without_yes(
