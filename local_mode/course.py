@@ -108,17 +108,16 @@ class Course:
         with self.lock:
             self.watcher.signalled(signal)
 
-    def line(self, host: str, line: bytes) -> None:
-        """A host wrote a line. Raises DiskFull."""
-        self.record.line(host, line)
-        self.watcher.line(host, line)
-        for point in self.metrics.read(line.decode(errors="replace"), now(), host):
-            self.record.metric(point)
+    def wrote(self, host: str, lines: bytes) -> None:
+        """A host wrote whole lines. Raises DiskFull."""
+        self.record.wrote(host, lines)
+        self.watcher.wrote(host, lines)
+        self.record.measured(self.metrics.read(lines.decode(errors="replace"), now, host))
 
     def mark_logs(self) -> None:
         """Say in an earlier attempt's logs that another begins. UNVERIFIED: whether the cloud begins new streams."""
         for host in self.plan.hosts:
-            self.record.line(host.host, b"\n--- homeport: the job starts anew ---\n")
+            self.record.wrote(host.host, b"\n--- homeport: the job starts anew ---\n")
 
 
 def now() -> datetime:
