@@ -249,6 +249,7 @@ class _Attempt:
                     if self._over:
                         return
                     self._course.wrote(name, lines)
+                self._course.measure(name, lines)
             ended = host.wait()
         except BaseException as error:
             self._put(FollowerFailed(error))

@@ -55,6 +55,7 @@ class Course:
     transitions: list[Transition] = field(default_factory=list)
     interruptions: list[Interruption] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
+    measuring: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def waits_until(self) -> float:
@@ -112,7 +113,11 @@ class Course:
         """A host wrote whole lines. Raises DiskFull."""
         self.record.wrote(host, lines)
         self.watcher.wrote(host, lines)
-        self.record.measured(self.metrics.read(lines.decode(errors="replace"), now, host))
+
+    def measure(self, host: str, lines: bytes) -> None:
+        """Keep the metrics in whole lines. Raises DiskFull. To be called without `lock`: patterns may take long."""
+        with self.measuring:
+            self.record.measured(self.metrics.read(lines.decode(errors="replace"), now, host))
 
     def mark_logs(self) -> None:
         """Say in an earlier attempt's logs that another begins. UNVERIFIED: whether the cloud begins new streams."""
