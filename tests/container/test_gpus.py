@@ -44,6 +44,7 @@ def on_gpus(engine: APIClient, shell: Shell, monkeypatch: pytest.MonkeyPatch) ->
     return shell
 
 
+@pytest.mark.effect("ResourceConfig.InstanceType")
 def test_the_hosts_of_a_job_see_disjoint_gpus(on_gpus: Shell, engine: APIClient) -> None:
     job = on_gpus.job(f"{SEEN}; until [ -e /opt/ml/input/data/fsx/go ]; do sleep 0.05; done", hosts=2, more=_FSX)
     name, process = on_gpus.begin(job, "--instance-type", "ml.p3.8xlarge")

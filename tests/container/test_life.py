@@ -130,6 +130,7 @@ CAUSES = {
 }
 
 
+@pytest.mark.effect("StoppingCondition.MaxRuntimeInSeconds", "StoppingCondition.MaxWaitTimeInSeconds")
 @pytest.mark.parametrize("cause", CAUSES.values(), ids=CAUSES)
 def test_a_job_ends_as_its_cause_says(shell: Shell, api: APIClient, cause: Cause) -> None:
     name, process = shell.begin(shell.job(cause.script, hosts=cause.hosts, more=cause.more))
@@ -219,6 +220,7 @@ def test_sigterm_reaches_every_host_within_half_a_second_and_is_waited_for(shell
     assert max(float(lines[0]) for lines in left) - stopped < 0.5
 
 
+@pytest.mark.effect("RetryStrategy")
 def test_a_container_that_vanishes_is_replaced_as_often_as_the_job_says(shell: Shell, api: APIClient) -> None:
     again = "/opt/ml/input/data/sync/again"
     script = f"[ -e {again} ] && {{ {LEAVES}; exit 0; }}; touch {again}; echo ready; sleep 300"
@@ -244,6 +246,7 @@ done
 echo $n > /opt/ml/model/epochs"""
 
 
+@pytest.mark.effect("EnableManagedSpotTraining", "CheckpointConfig")
 def test_a_job_interrupted_twice_does_as_many_epochs_and_says_what_it_lost(shell: Shell) -> None:
     more = 'use_spot_instances = true\nmax_run = 60\nmax_wait = 90\ncheckpoint_s3_uri = "s3://{0}/ck"\n'
     for bucket in ("straight", "drilled"):
