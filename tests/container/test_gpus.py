@@ -92,7 +92,7 @@ def test_two_jobs_of_four_that_begin_at_once_share_no_gpu_and_a_third_is_refused
         container["Labels"]["homeport.job"]: engine.inspect_container(container)["HostConfig"]["DeviceRequests"]
         for container in engine.containers()
     }
-    third = on_gpus.train(job, *OF_FOUR)
+    third = on_gpus.train(on_gpus.job(SEEN), *OF_FOUR)
     (on_gpus.folder / "fsx" / "go").touch()
     ran = {name: on_gpus.end(name, process) for name, process in jobs.items()}
 
