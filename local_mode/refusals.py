@@ -14,17 +14,31 @@ from training_job.model import TrainingJob
 
 def refusals(job: TrainingJob) -> list[Fault]:
     """What the job asks for that no plan can give."""
-    found = limit_faults(job)
+    found = [*limit_faults(job), *_warm_pool_faults(job)]
     if job.algorithm_specification.algorithm_name:
         found.append(Fault("AlgorithmSpecification.AlgorithmName", "needs the AWS Marketplace; give a TrainingImage"))
     if job.serverless_job_config:
         found.append(Fault("ServerlessJobConfig", "has no container that could run here"))
     if job.resource_config.instance_preferences:
         found.append(Fault("ResourceConfig.InstancePreferences", "name one InstanceType to run here"))
-    for definition in job.algorithm_specification.metric_definitions or ():
-        if what := pattern_fault(definition.regex):
-            found.append(Fault(f"metric {definition.name}", what))
+    found.extend(
+        Fault(f"metric {definition.name}", what)
+        for definition in job.algorithm_specification.metric_definitions or ()
+        if (what := pattern_fault(definition.regex))
+    )
     return found
+
+
+def _warm_pool_faults(job: TrainingJob) -> list[Fault]:
+    """The service's own rules (developer guide, train-warm-pools)."""
+    if not job.resource_config.keep_alive_period_in_seconds:
+        return []
+    reasons = []
+    if len(job.instance_groups) > 1:
+        reasons.append("no warm pool keeps a heterogeneous cluster (InstanceGroups)")
+    if job.enable_managed_spot_training:
+        reasons.append("no warm pool keeps spot instances (EnableManagedSpotTraining)")
+    return [Fault("ResourceConfig.KeepAlivePeriodInSeconds", reason) for reason in reasons]
 
 
 def machine_refusals(inputs: Iterable[object], machine: Machine) -> list[Fault]:
