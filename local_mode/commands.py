@@ -23,6 +23,7 @@ from local_mode.job_store import GPUsTaken, JobStore
 from local_mode.machine import Machine
 from local_mode.place import Place, read_place
 from local_mode.plan import Options, plan_run
+from local_mode.pools import sweep
 from local_mode.preflight import check
 from local_mode.reconciling import reconcile, remove_owned
 from local_mode.runner import RunResult, run_plan
@@ -93,7 +94,7 @@ def _run_with_free_gpus(asked: argparse.Namespace, job: TrainingJob, place: Plac
 def _with_held(
     engine: DockerEngine, machine: Machine, place: Place, swept: Callable[[list[str]], None] = lambda _: None
 ) -> Machine:
-    """The machine with the GPUs that jobs hold, those of killed ones freed."""
+    """The machine with the GPUs that jobs hold, those of killed ones freed; warm pools whose time is over are gone."""
 
     def remove(killed: Sequence[JobRecord]) -> None:
         if left := remove_owned(engine, killed):
@@ -101,6 +102,7 @@ def _with_held(
 
     store = JobStore(place.state)
     reconcile(store, remove)
+    sweep(place.state, engine)
     return replace(machine, held=store.held_gpus())
 
 

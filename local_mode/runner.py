@@ -11,6 +11,7 @@ from local_mode.engine import Engine
 from local_mode.harness import dead
 from local_mode.outputs import Artifacts
 from local_mode.plan import RunPlan
+from local_mode.pools import pooled
 from local_mode.preflight import check
 from local_mode.records import model_uri, run_record
 from local_mode.taking_away import TakenAway
@@ -48,13 +49,15 @@ def run_plan(plan: RunPlan, engine: Engine, watcher: Watcher, events: Events) ->
     if not events.empty():
         raise Interrupted
     began = monotonic()
-    with run_record(plan) as record:
+    with run_record(plan) as record, pooled(plan) as (in_pool, pool):
         if swept := dead(engine.owners()):
             engine.remove(swept)
             watcher.swept(swept)
         metrics = Metrics(plan.job.algorithm_specification.metric_definitions or ())
-        course = Course(plan, record, watcher, began, metrics)
+        course = Course(in_pool, record, watcher, began, metrics)
         watcher.begins(plan, image)
+        if pool:
+            watcher.staged("warm pool", pool)
         record.open(host.host for host in plan.hosts)
         try:
             ended = _last_attempt(course, engine, events)
