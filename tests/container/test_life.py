@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -169,26 +170,59 @@ def held(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
         yield server
 
 
-@pytest.mark.parametrize(
-    ("more", "passed"),
-    [
-        ('checkpoint_s3_uri = "s3://slow/held/"', ["Starting"]),
-        ('[inputs]\ntrain = "s3://slow/held/"', ["Starting", "Downloading"]),
-    ],
-)
-def test_a_job_that_is_stopped_before_it_has_containers_is_stopped(
-    shell: Shell, held: Held, more: str, passed: list[str]
+CHECKPOINTS = 'checkpoint_s3_uri = "s3://slow/held/"'
+CHANNEL = '[inputs]\ntrain = {{ uri = "s3://slow/held/", input_mode = "{0}" }}'
+SOURCE = '[hyperparameters]\nsagemaker_submit_directory = "s3://slow/held/file"'
+# What the job asks of a bucket before it has containers, and which of the bucket's answers never comes.
+SILENCES = {
+    "a list of checkpoints": (CHECKPOINTS, "LIST", ["Starting"]),
+    "whether checkpoints may be written": (CHECKPOINTS, "PUT", ["Starting"]),
+    "a checkpoint": (CHECKPOINTS, "GET", ["Starting"]),
+    "the source archive": (SOURCE, "HEAD", ["Starting"]),
+    "a list of a pipe's objects": (CHANNEL.format("Pipe"), "LIST", ["Starting"]),
+    "a list of what FastFile shows": (CHANNEL.format("FastFile"), "LIST", ["Starting"]),
+    "a list of a channel's objects": (CHANNEL.format("File"), "LIST", ["Starting", "Downloading"]),
+    "an object of a channel": (CHANNEL.format("File"), "GET", ["Starting", "Downloading"]),
+}
+SOON = 4  # seconds that a stop takes at most, on a machine that has other things to do
+
+
+@pytest.mark.parametrize(("more", "silent", "passed"), SILENCES.values(), ids=SILENCES)
+def test_a_job_that_is_stopped_before_it_has_containers_is_stopped_at_once(
+    shell: Shell, held: Held, more: str, silent: str, passed: list[str]
 ) -> None:
+    held.holds = (silent,)
     name, process = shell.begin(shell.job(LEAVES, more=more))
     wait_for(lambda: held.asked.is_set() or process.poll() is not None)
 
+    stopped = time.monotonic()
     process.terminate()
     ran = shell.end(name, process, timeout=30)
 
+    assert time.monotonic() - stopped < SOON
     assert_ended(ran, "Stopped", 4)
     assert statuses(ran) == [*passed, "Stopping", "Stopped"]
     assert "BillableTimeInSeconds" not in ran.description or "Downloading" in passed
     assert not (ran.folder / "output").exists()
+
+
+@pytest.mark.parametrize(("way", "code"), [("Ctrl-C", 130), ("homeport-local stop", 4)])
+def test_every_way_to_stop_a_job_ends_the_wait_for_a_silent_server(
+    shell: Shell, held: Held, way: str, code: int
+) -> None:
+    held.holds = ("LIST",)
+    name, process = shell.begin(shell.job(LEAVES, more=CHECKPOINTS))
+    wait_for(lambda: held.asked.is_set() or process.poll() is not None)
+
+    stopped = time.monotonic()
+    if way == "Ctrl-C":
+        process.send_signal(signal.SIGINT)
+    else:
+        assert shell.ask("stop", name).returncode == 0
+    ran = shell.end(name, process, timeout=30)
+
+    assert time.monotonic() - stopped < SOON
+    assert_ended(ran, "Stopped", code)
 
 
 def test_a_job_that_is_stopped_while_it_uploads_is_stopped_and_its_artifacts_arrive(shell: Shell, held: Held) -> None:
