@@ -59,13 +59,13 @@ class Needs:
 def prepared(plan: RunPlan, needs: Needs) -> Prepared:
     """Everything that the plan's hosts find besides their own files; it lasts as long as the stack."""
     _sweep(plan)
-    if not (plan.channels or plan.linked or plan.kept or isinstance(plan.source, S3Uri)):
-        return Prepared(staged=_with_source(plan, Staged(), plan.source))
     place = plan.place
     work.sweep(place.cache / "work")
-    directory = needs.stack.enter_context(work.work_directory(place.cache / "work"))
     cache = Cache(place.cache, place.cache_bytes)
     cache.sweep()
+    if not (plan.channels or plan.linked or plan.kept or isinstance(plan.source, S3Uri)):
+        return Prepared(staged=_with_source(plan, Staged(), plan.source))
+    directory = needs.stack.enter_context(work.work_directory(place.cache / "work"))
     staging = Staging(cache, place.cache_bytes, directory, needs.told, needs.stopped, needs.stack)
     stores = Stores(place)
     source = _fetched(plan.source, stores, staging) if isinstance(plan.source, S3Uri) else plan.source

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from docker import APIClient
 
-from tests.container.conftest import BASE, Ran, Shell, printed, wait_for
+from local_mode.part_files import SUFFIX
+from tests.container.conftest import BASE, Ran, Shell, half_done, printed, wait_for
 from tests.held_s3 import Held, held_s3
 from tests.s3_server import KEYS
 
@@ -236,6 +239,45 @@ def test_a_job_that_is_stopped_while_it_uploads_is_stopped_and_its_artifacts_arr
     assert_ended(ran, "Stopped", 4)
     assert statuses(ran) == ["Starting", "Training", "Uploading", "Stopping", "Stopped"]
     assert sorted(held.written) == [f"/slow/{name}/output/{file}" for file in ("model.tar.gz", "output.tar.gz")]
+
+
+KILLED = {
+    "Starting": (CHECKPOINTS, "LIST", "true", ["Starting"]),
+    "Downloading": (CHANNEL.format("File"), "GET", "true", ["Starting", "Downloading"]),
+    "Training": ("", "", "sleep 300", ["Starting", "Training"]),
+    "Uploading": ('output_path = "s3://slow"', "OUTPUT", "true", ["Starting", "Training", "Uploading"]),
+}
+
+
+@pytest.mark.parametrize(("status", "command"), zip(KILLED, ("list", "describe", "stop", "list"), strict=True))
+def test_a_job_whose_harness_is_killed_has_failed_where_it_was_and_the_next_command_says_so(
+    shell: Shell, held: Held, left: Callable[[], list[str]], status: str, command: str
+) -> None:
+    more, silent, then, passed = KILLED[status]
+    held.holds = (silent,)
+    name, process = shell.begin(shell.job(f"echo ready; {then}", hosts=2, more=more))
+    folder = shell.folder / "runs" / name
+    wait_for(lambda: held.asked.is_set() or (not silent and printed(folder, "ready", "algo-2")()))
+    killed = datetime.now(UTC)
+    process.kill()
+    process.communicate()
+
+    asked = shell.ask(command, *([] if command == "list" else [name]))
+
+    found = json.loads((folder / "describe.json").read_text())
+    reason = f"InternalServerError: the process that ran this job was killed while it was {status}; "
+    assert found["FailureReason"].startswith(reason)
+    assert [step["Status"] for step in found["SecondaryStatusTransitions"]] == [*passed, "Failed"]
+    assert datetime.fromisoformat(found["TrainingEndTime"]) <= killed + timedelta(seconds=1)
+    assert (asked.returncode, left()) == (2 if command == "stop" else 0, [])
+    assert "Failed" in asked.stdout + asked.stderr
+    assert list(folder.rglob(f"*{SUFFIX}")) == []
+    assert not (folder / ".lock").exists()
+    held.let_go.set()
+    after = shell.train(shell.job("true"))
+    assert after.code == 0, after.err
+    assert half_done(shell) == []
+    assert json.loads(shell.ask("describe", name, "--json").stdout) == found
 
 
 def test_sigterm_reaches_every_host_within_half_a_second_and_is_waited_for(shell: Shell) -> None:
