@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from local_mode.attempt import Events
@@ -28,7 +28,7 @@ from local_mode.preflight import check
 from local_mode.reconciling import reconcile, remove_owned
 from local_mode.runner import RunResult, run_plan
 from local_mode.signals import stop_signals
-from training_job.errors import Fault, ImageNotFound, JobRefused
+from training_job.errors import Fault, ImageNotFound, JobRefused, NameTaken
 from training_job.job_file import Changes, read_job
 from training_job.model import TrainingJob
 from training_job.secret_names import masked
@@ -81,7 +81,9 @@ class _Harness:
 
 
 def _run_with_free_gpus(asked: argparse.Namespace, job: TrainingJob, place: Place, harness: _Harness) -> RunResult:
-    """Run the job on GPUs that no other has, planned anew whenever another was given one of them meanwhile."""
+    """Run the job on GPUs that no other has, planned anew whenever another was given one of them meanwhile; a name that
+    is dated becomes that of the next second which no other has."""
+    ahead = 0
     while True:
         machine = _with_held(harness.engine, harness.machine, place, harness.console.swept)
         plan = plan_run(job, machine, place, _options(asked))
@@ -89,6 +91,11 @@ def _run_with_free_gpus(asked: argparse.Namespace, job: TrainingJob, place: Plac
             return run_plan(plan, harness.engine, harness.console, harness.events)
         except GPUsTaken:
             continue
+        except NameTaken:
+            ahead += 1
+            taken, (job, _) = job.training_job_name, _read(asked, ahead)
+            if job.training_job_name == taken:
+                raise
 
 
 def _with_held(
@@ -136,8 +143,9 @@ def _doctor(_asked: argparse.Namespace) -> int:
     return 0
 
 
-def _read(asked: argparse.Namespace) -> tuple[TrainingJob, Place]:
-    """The job and the place; the place first, for the region that the job's hyperparameters name."""
+def _read(asked: argparse.Namespace, ahead: int = 0) -> tuple[TrainingJob, Place]:
+    """The job, dated so many seconds ahead, and the place; the place first, for the region that the job's
+    hyperparameters name."""
     place = read_place(_here(), os.environ, Path(asked.runs) if asked.runs else None)
     changes = Changes(
         settings=tuple(asked.set),
@@ -145,7 +153,9 @@ def _read(asked: argparse.Namespace) -> tuple[TrainingJob, Place]:
         instance_type=asked.instance_type,
         instance_count=asked.instance_count,
     )
-    return read_job(Path(asked.job), now=datetime.now(), region=place.region, changes=changes), place
+    return read_job(
+        Path(asked.job), now=datetime.now() + timedelta(seconds=ahead), region=place.region, changes=changes
+    ), place
 
 
 def _here() -> Path:
