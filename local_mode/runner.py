@@ -8,6 +8,7 @@ from time import monotonic, sleep
 from local_mode.attempt import Ended, Events, attempt
 from local_mode.course import Course, Interruption, now
 from local_mode.engine import Engine
+from local_mode.fetching import answer
 from local_mode.harness import dead
 from local_mode.outputs import Artifacts
 from local_mode.plan import RunPlan
@@ -45,7 +46,8 @@ def run_plan(plan: RunPlan, engine: Engine, watcher: Watcher, events: Events) ->
     What ends a job that has begun is raised once its end is described.
     """
     check(plan)
-    image = engine.image(plan.image)
+    # A pull may take an hour.
+    image = answer(lambda: engine.image(plan.image), lambda: not events.empty())
     if not events.empty():
         raise Interrupted
     began = monotonic()
