@@ -11,7 +11,6 @@ from typing import TextIO
 
 from local_mode.buckets import Folder, find_bucket
 from local_mode.engine import Image
-from local_mode.job_text import duration, line_text
 from local_mode.machine import Machine
 from local_mode.outputs import Artifacts
 from local_mode.place import Place
@@ -20,6 +19,7 @@ from local_mode.progress import Progress
 from local_mode.runner import RunResult
 from local_mode.supervision import Signal
 from training_job import instance_types
+from training_job.log_text import duration, line_text
 from training_job.secret_names import masked
 
 _STATUS_OF_AN_END = ("Completed", "Failed", "Stopped", "MaxRuntimeExceeded", "MaxWaitTimeExceeded")
@@ -231,15 +231,11 @@ def _near(path: str | os.PathLike[str]) -> str:
 
 
 def _bill(plan: RunPlan) -> list[str]:
-    prices = [
-        (group, price)
-        for group in plan.job.instance_groups
-        if (price := instance_types.instance_type(group.instance_type).price_per_hour) is not None
-    ]
-    if len(prices) < len(plan.job.instance_groups):
+    groups = [(group.instance_type, group.instance_count) for group in plan.job.instance_groups]
+    total = instance_types.price_per_hour(groups)
+    if total is None:
         return []
-    names = " + ".join(f"{group.instance_type} × {group.instance_count}" for group, _ in prices)
-    total = sum(price * group.instance_count for group, price in prices)
+    names = " + ".join(f"{name} × {count}" for name, count in groups)
     return [
         f"  in the cloud: the same job on {names} bills ${total:,.2f} an hour "
         f"(price of {instance_types.PRICES_OF}, table in training_job/instance_types.py)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import ContextDecorator, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -12,9 +12,8 @@ import docker.utils
 from docker import APIClient
 from requests import Response
 from requests.exceptions import HTTPError as BadAnswer
-from requests.exceptions import RequestException
-from urllib3.exceptions import HTTPError
 
+from container_engine.connection import told
 from local_mode.docker_companion import Beside, companion
 from local_mode.engine import Companion, Ended, NoSuchDirectory, Program, Usage
 from local_mode.engine_log import Entry, entries, lines, unseen
@@ -30,19 +29,6 @@ _LOWER = (
     "This engine may not raise limits so far. Give lower ones in homeport.toml, [local.container]: "
     "ulimits = { memlock = 8388608, stack = 8388608 }"
 )
-
-
-class told(ContextDecorator):  # noqa: N801 - reads as a word where it is used
-    """The engine's and the connection's failures as ours."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, docker.errors.APIError):
-            raise EngineFailed(f"the engine refuses: {error.explanation or error}") from None
-        if isinstance(error, docker.errors.DockerException | RequestException | HTTPError):
-            raise EngineFailed(f"the engine no longer answers ({error}). Start it again: docker/engine.sh") from None
 
 
 class Container:

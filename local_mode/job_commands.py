@@ -14,13 +14,14 @@ from pathlib import Path
 from local_mode.harness import ask_to_stop, computer, computer_of
 from local_mode.job_record import JobRecord, chosen_name
 from local_mode.job_store import JobStore, state_directory
-from local_mode.job_text import describe_text, line_text, list_answer, list_text
+from local_mode.job_text import describe_text, list_answer, list_text
 from local_mode.log_files import log_lines
 from local_mode.part_files import written
 from local_mode.pruning import age, prunable, remove_folder, size_of
 from local_mode.reconciling import reconcile, remove_owned
 from training_job.errors import Fault, JobRefused, MachineCannot
 from training_job.lifecycle import STOP_GRACE_SECONDS
+from training_job.log_text import line_text
 from training_job.spelling import nearest
 
 _PAUSE_SECONDS = 0.1

@@ -104,6 +104,8 @@ class RunPlan:
     run_directory: Path
     place: Place
     ledger: tuple[LedgerEntry, ...]
+    image_id: str | None = None
+    """The engine's id of the image, `sha256:…`, once it is known: what was rehearsed, whatever the name means later."""
 
     @property
     def name(self) -> str:

@@ -26,11 +26,11 @@ from local_mode.object_store import InputRefused
 from local_mode.pipes import Feed, Feeders, feeding
 from local_mode.plan import RunPlan
 from local_mode.restoring import Restored, restored
-from local_mode.staging import packed_source
 from training_job.container import DATA_DIRECTORY
 from training_job.errors import Fault, JobRefused
 from training_job.s3_uri import S3Uri
 from training_job.script_mode import SOURCE_ARCHIVE
+from training_job.source_archive import packed_source
 
 
 @dataclass

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic, sleep
 
 from local_mode.attempt import Ended, Events, attempt
@@ -47,7 +48,8 @@ def run_plan(plan: RunPlan, engine: Engine, watcher: Watcher, events: Events) ->
     """
     check(plan)
     # A pull may take an hour.
-    image = answer(lambda: engine.image(plan.image), lambda: not events.empty())
+    image = answer(partial(engine.image, plan.image), lambda: not events.empty())
+    plan = replace(plan, image_id=image.digest)
     if not events.empty():
         raise Interrupted
     began = monotonic()

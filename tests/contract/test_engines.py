@@ -252,11 +252,8 @@ def test_a_fetch_that_is_read_no_further_holds_nothing(plan: Plan, engine: Engin
     assert monotonic() - began < 30
 
 
-def test_an_engine_does_not_pack_what_is_fetched(
-    plan: Plan, engine: Engine, made: Made, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if isinstance(engine, FakeEngine):
-        pytest.skip("the fake one packs nothing")
+@pytest.mark.parametrize("engine", ["docker"], indirect=True)
+def test_an_engine_does_not_pack_what_is_fetched(plan: Plan, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[Response] = []
     real = APIClient.get
 

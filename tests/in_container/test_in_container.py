@@ -16,7 +16,7 @@ import pytest
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
-from local_mode.engine_address import find_engine
+from container_engine.address import find_engine
 
 IMAGE = "homeport/tensorflow:cpu"
 ROOT = Path(__file__).parents[2]

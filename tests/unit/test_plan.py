@@ -13,7 +13,6 @@ from local_mode.resources import Resources
 from tests.fakes import LAPTOP, WORKSTATION, a_job, a_plan, an_fsx_channel
 from training_job.errors import JobRefused, StrictRefused
 
-WARM = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "KeepAlivePeriodInSeconds": 60}
 HOMEPORT = {"TrainingImage": "homeport/tensorflow", "TrainingInputMode": "File"}
 
 
@@ -218,10 +217,6 @@ def test_hosts_of_a_big_job_have_names_of_their_own(tmp_path: Path) -> None:
         (
             {"StoppingCondition": {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 60}},
             "StoppingCondition.MaxWaitTimeInSeconds: is only supported when EnableManagedSpotTraining is set to true",
-        ),
-        (
-            {"ResourceConfig": WARM, "EnableManagedSpotTraining": True},
-            "ResourceConfig.KeepAlivePeriodInSeconds: no warm pool keeps spot instances (EnableManagedSpotTraining)",
         ),
     ],
 )

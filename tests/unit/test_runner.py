@@ -66,6 +66,12 @@ def test_a_job_of_one_host_goes_its_way(run: Run, notes: Notes) -> None:
     assert (result.outcome.status, result.outcome.exit_code) == ("Completed", 0)
 
 
+def test_the_plan_that_is_kept_says_which_image_its_name_meant(run: Run, tmp_path: Path) -> None:
+    run(FakeEngine())
+
+    assert json.loads((folder(tmp_path) / "plan.json").read_text())["image_id"] == f"sha256:{'0' * 64}"
+
+
 def test_every_host_is_filled_before_it_is_started(run: Run) -> None:
     engine = FakeEngine()
 
