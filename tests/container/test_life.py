@@ -249,7 +249,7 @@ KILLED = {
 }
 
 
-@pytest.mark.parametrize(("status", "command"), zip(KILLED, ("list", "describe", "stop", "list"), strict=True))
+@pytest.mark.parametrize(("status", "command"), list(zip(KILLED, ("list", "describe", "stop", "list"), strict=True)))
 def test_a_job_whose_harness_is_killed_has_failed_where_it_was_and_the_next_command_says_so(
     shell: Shell, held: Held, left: Callable[[], list[str]], status: str, command: str
 ) -> None:
