@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cloud.account import planned_account
+from cloud.images import local_name
 from cloud.place import CloudPlace, read_cloud_place
 from cloud.plan_text import plan_text
 from cloud.request import create_training_job_request, named_file_systems
@@ -72,4 +73,4 @@ def here() -> Path:
 
 def _planned_image(job: TrainingJob) -> str | None:
     image = job.algorithm_specification.training_image
-    return f"<{image} by digest, once pushed>" if image and "@sha256:" not in image else image
+    return f"<{local_name(job)} by digest, once pushed>" if image and "@sha256:" not in image else image

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -11,10 +13,11 @@ from training_job.log_text import duration, lines_text
 
 
 class Console:
-    """The watcher that a person reads."""
+    """The watcher that a person reads. `only`: the one host whose lines are shown."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, only: str | None = None) -> None:
         self._stream = stream
+        self._only = only
 
     def says(self, text: str) -> None:
         """A line."""
@@ -26,7 +29,9 @@ class Console:
 
     def lines(self, lines: Sequence[tuple[str, bytes]]) -> None:
         """Lines of the hosts' logs, as a run here shows them."""
-        self._write("".join(lines_text(host, line) for host, line in lines))
+        shown = (line for line in lines if self._only in (None, line[0]))
+        of_hosts = groupby(shown, key=itemgetter(0))
+        self._write("".join(lines_text(host, b"".join(line for _, line in some)) for host, some in of_hosts))
 
     def hindered(self, why: str) -> None:
         """A look failed."""

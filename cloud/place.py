@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from training_job.errors import Fault, JobRefused
-from training_job.place_file import FILE, Cloud, Region, Runs, Table, find, read, runs_of
+from training_job.place_file import FILE, Cloud, Runs, Table, find, read, runs_of
 
 
 class _Local(Runs):
@@ -56,6 +56,6 @@ def read_cloud_place(start: Path, environ: Mapping[str, str], runs: Path | None 
 
 def _region(asked: str | None, written: Cloud) -> str:
     try:
-        return TypeAdapter(Region).validate_python(asked) if asked else written.region
+        return Cloud(region=asked).region if asked else written.region
     except ValidationError:
         raise JobRefused("HOMEPORT_REGION", [Fault("", f"{asked!r} is no region, such as us-west-2")]) from None

@@ -24,7 +24,6 @@ FILE = "homeport.toml"
 DEFAULT_REGION = "us-west-2"
 DEFAULT_STACK = "homeport"
 
-Region = Annotated[str, limits(1, 32, "[a-z]{2,4}(-[a-z]+)+-[0-9]+")]
 FileSystemId = Annotated[str, limits(None, None, "fs-[0-9a-f]{8,18}")]
 
 
@@ -63,7 +62,7 @@ class CloudFileSystem(Table):
 class Cloud(Table):
     """[cloud]: the account that jobs are sent to. What is not said here comes from the stack's outputs."""
 
-    region: Region = DEFAULT_REGION
+    region: Annotated[str, limits(1, 32, "[a-z]{2,4}(-[a-z]+)+-[0-9]+")] = DEFAULT_REGION
     stack: Annotated[str, limits(1, 128, "[A-Za-z][A-Za-z0-9-]*")] | None = None
     """CloudFormation's pattern of a stack's name."""
     role: RoleArn | None = None

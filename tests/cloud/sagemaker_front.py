@@ -114,7 +114,7 @@ class Front:
         self._moto = DomainDispatcherApplication(create_backend_app)
         model = botocore.session.get_session().get_service_model("sagemaker")
         self._shape = model.operation_model("CreateTrainingJob").input_shape
-        self._threads: list[threading.Thread] = []
+        self.running: list[threading.Thread] = []
         self._begin()
 
     def _begin(self) -> None:
@@ -146,9 +146,9 @@ class Front:
         """No job was ever asked for."""
         for job in self.jobs.values():
             job.stopped.set()
-        for thread in self._threads:
+        for thread in self.running:
             thread.join(30)
-        self._threads.clear()
+        self.running.clear()
         self._begin()
 
     def _fault(self, operation: str) -> str:
@@ -189,7 +189,7 @@ class Front:
                 return _json({"__type": "ResourceInUse", "message": _TAKEN.format(arn)}, 400)
             self.jobs[name] = job = Job(request, _answer(request, arn))
         thread = threading.Thread(target=self.run, args=(job,), daemon=True)
-        self._threads.append(thread)
+        self.running.append(thread)
         thread.start()
         return _json({"TrainingJobArn": arn})
 
