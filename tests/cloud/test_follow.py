@@ -257,7 +257,7 @@ def test_a_token_of_yesterday_costs_no_line(train: Cloud, front: Front, account:
     train()
     progress = folder / "runs/job-1/followed.json"
     content = json.loads(progress.read_text())
-    content["tokens"] = {stream: "f/old" for stream in content["tokens"]}
+    content["tokens"] = dict.fromkeys(content["tokens"], "f/old")
     progress.write_text(json.dumps(content))
     log.says("more")
 
