@@ -30,12 +30,14 @@ class Images(NamedTuple):
 
 
 def load(channel, *, skip_corrupt=False):
-    """Every image of the channel's TFRecord files; a file that can't be read to its end is an error or cut short."""
+    """Every image of the channel's TFRecord files; a file that can't be read to its end is an error, or cut short."""
     parts = [read_file(path, skip_corrupt) for path in record_files(channel)]
     images = Images(*(np.concatenate(field) for field in zip(*parts)))
     promised = images_promised(channel)
-    if promised not in (None, len(images)) and not skip_corrupt:
-        raise ValueError(f"{channel} holds {len(images)} images, and its split.json says {promised}")
+    if promised not in (None, len(images)):
+        if not skip_corrupt:
+            raise ValueError(f"{channel} holds {len(images)} images, and its split.json says {promised}")
+        print(f"skipped: {promised - len(images)} of the {promised} images of {channel}\n", end="", flush=True)
     if not len(images):
         raise ValueError(f"{channel} holds no image")
     return images

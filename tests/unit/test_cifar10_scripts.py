@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def _sibling(name: str) -> Iterator[ModuleType]:
         known = set(sys.modules)
         yield importlib.import_module(name)
         for each in set(sys.modules) - known:
-            patch.delitem(sys.modules, each)
+            del sys.modules[each]  # not by the patch, which would bring it back
 
 
 def test_the_scripts_for_horovod_and_smddp_differ_in_one_import() -> None:
@@ -132,6 +132,42 @@ def test_without_a_warm_up_the_rate_begins_scaled(schedule: ModuleType) -> None:
     assert schedule.learning_rate(0, **job) == pytest.approx(0.04)
 
 
+class _Gpus(ModuleType):
+    """As much of TensorFlow as asks for GPUs, on a host that has so many; keeps what is made visible."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__("tensorflow")
+        self.visible: list[str] = []
+        self.threads: list[int] = []
+        self.config = SimpleNamespace(
+            list_physical_devices=lambda kind: [f"{kind}:{number}" for number in range(count)],
+            set_visible_devices=lambda gpu, _: self.visible.append(gpu),
+            experimental=SimpleNamespace(set_memory_growth=lambda *_: None),
+            threading=SimpleNamespace(set_intra_op_parallelism_threads=self.threads.append),
+        )
+
+
+@pytest.mark.parametrize(("gpus", "visible"), [(8, ["GPU:3"]), (0, [])])
+def test_a_rank_takes_the_gpu_of_its_own_number_or_a_part_of_the_cores(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, visible: list[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", tensorflow := _Gpus(gpus))
+
+    for machine in _sibling("machine"):
+        machine.use_own_share(3, 8)
+
+    assert tensorflow.visible == visible
+    assert len(tensorflow.threads) == (0 if gpus else 1)
+
+
+def test_a_rank_without_a_gpu_of_its_own_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", _Gpus(2))
+
+    for machine in _sibling("machine"):
+        with pytest.raises(ValueError, match=r"this host has 2 GPU\(s\) for its 4 ranks: each needs its own"):
+            machine.use_own_share(2, 4)
+
+
 def test_the_plot_draws_training_and_validation_of_every_epoch(plot: ModuleType) -> None:
     rows = [
         {"epoch": epoch, "train_loss": 2 / epoch, "train_accuracy": 0.5, "val_loss": 3 / epoch, "val_accuracy": 0.4}
@@ -152,9 +188,6 @@ def test_every_job_starts_a_script_that_is_there_with_arguments_that_it_knows(
     given = job.hyper_parameters or {}
     script = FOLDER / Path(given["sagemaker_program"].strip('"')).name
     own = {name: value.strip('"') for name, value in given.items() if not name.startswith("sagemaker_")}
-    if script.name == "train_horovod.py":
-        del own["augment"]  # a script with a parser of its own, in which it is a word
-        assert script.is_file()
     monkeypatch.setattr(sys, "argv", ["train.py", *(word for name in own for word in (f"--{name}", own[name]))])
 
     args = arguments.parse_args("x")
