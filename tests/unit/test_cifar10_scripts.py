@@ -26,6 +26,11 @@ def sharing() -> Iterator[ModuleType]:
 
 
 @pytest.fixture
+def augmentation() -> Iterator[ModuleType]:
+    yield from _sibling("augmentation")
+
+
+@pytest.fixture
 def schedule() -> Iterator[ModuleType]:
     yield from _sibling("schedule")
 
@@ -93,6 +98,28 @@ def test_every_epoch_and_every_seed_has_an_order_of_its_own_and_always_the_same(
     assert order(1, 0) == order(1, 0)
     assert order(1, 0) != order(1, 1)
     assert order(1, 0) != order(2, 0)
+
+
+def test_every_epoch_moves_each_image_by_up_to_four_pixels_and_mirrors_half(augmentation: ModuleType) -> None:
+    moves = augmentation.epoch_moves(9000, seed=1, epoch=0)
+
+    assert (moves.min(axis=0).tolist(), moves.max(axis=0).tolist()) == ([0, 0, 0], [8, 8, 1])
+    assert moves[:, 2].mean() == pytest.approx(0.5, abs=0.03)
+    np.testing.assert_array_equal(moves, augmentation.epoch_moves(9000, seed=1, epoch=0))
+    assert (moves != augmentation.epoch_moves(9000, seed=1, epoch=1)).any()
+
+
+def test_a_moved_image_is_black_where_nothing_was_and_a_mirrored_one_is_reversed(augmentation: ModuleType) -> None:
+    batch = np.arange(1, 1 + 3 * 6 * 5 * 2, dtype=np.uint8).reshape(3, 6, 5, 2)
+    wide = augmentation.bordered(batch)
+
+    still, down, mirrored = augmentation.moved(wide, np.arange(3), np.array([[4, 4, 0], [1, 6, 0], [4, 4, 1]]))
+
+    np.testing.assert_array_equal(still, batch[0])
+    np.testing.assert_array_equal(down[3:, :3], batch[1, :3, 2:])
+    assert not down[:3].any()
+    assert not down[:, 3:].any()
+    np.testing.assert_array_equal(mirrored, batch[2, :, ::-1])
 
 
 def test_too_few_images_for_a_step_are_refused_in_words(sharing: ModuleType) -> None:
