@@ -1,17 +1,18 @@
 """How many images a core reads, decodes and makes ready: what input_pipeline.py runs by the image's own Python.
 
 A rate is images by seconds of this process's processor time, so that nothing else that the machine does counts. The
-answer is one line of JSON: the rates of every way, one for each run, and the bytes of the photos that it drew.
+answer is one line of JSON: the rates of every way, one for each run; how many photos it drew, and their bytes.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before TensorFlow counts the cores
@@ -39,14 +40,15 @@ Way = tuple[int, Callable[[], object]]
 def main() -> None:
     """Measure each way so many times, in turn."""
     parser = argparse.ArgumentParser(description="Images by seconds of a core, for every way.")
-    parser.add_argument("--scripts", required=True, help="the directory of the scripts of CIFAR-10")
-    parser.add_argument("--train", required=True, help="the training channel of CIFAR-10")
+    parser.add_argument("workload", choices=("cifar10", "mask_rcnn"))
+    parser.add_argument("--scripts", required=True, help="the directory of the workload's scripts")
+    parser.add_argument("--train", required=True, help="CIFAR-10's training channel, or where to draw photos")
     parser.add_argument("--runs", type=int, required=True)
     asked = parser.parse_args()
     sys.path.insert(0, asked.scripts)
-    photos = Path("/tmp/photos.tfrecord")
-    drawn = write_photos(photos)
-    ways = {**cifar10_ways(asked.train), **coco_ways(str(photos))}
+    sys.argv = [asked.workload]  # the scripts have arguments of their own: their defaults
+    drawn = write_photos(Path(asked.train)) if asked.workload == "mask_rcnn" else 0
+    ways = {"cifar10": cifar10_ways, "mask_rcnn": coco_ways}[asked.workload](asked.train)
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for run in range(asked.runs + 1):
         for name, way in ways.items():
@@ -77,9 +79,8 @@ def consumed(dataset: tf.data.Dataset) -> None:
 
 def cifar10_ways(train: str) -> dict[str, Way]:
     """The floor reads and decodes every record once an epoch; the scripts do so once, and make batches from memory."""
-    from sharing import Share  # noqa: PLC0415
-
     import data  # noqa: PLC0415 where it lies is an argument
+    from sharing import Share  # noqa: PLC0415
 
     images = data.load(train)
     files = data.record_files(train)
@@ -105,14 +106,36 @@ def cifar10_ways(train: str) -> dict[str, Way]:
 # COCO's records: a JPEG, boxes, and a PNG for each mask.
 
 
-def coco_ways(photos: str) -> dict[str, Way]:
-    """The floor decodes JPEG and masks; the other way makes of them what Mask R-CNN takes."""
+def coco_ways(train: str) -> dict[str, Way]:
+    """The floor decodes JPEG and masks; the others make of them what Mask R-CNN takes."""
+    files = tf.data.Dataset.list_files(f"{train}/*.tfrecord")
 
     def through(make: Callable[[tf.Tensor], object]) -> Way:
-        dataset = tf.data.TFRecordDataset(photos).map(make)
+        dataset = tf.data.TFRecordDataset(files).map(make)
         return PHOTOS, lambda: consumed(dataset)
 
-    return {"coco floor": through(decoded_photo), "coco": through(prepared_photo)}
+    ways = {"coco floor": through(decoded_photo), "coco": through(prepared_photo)}
+    if importlib.util.find_spec("data") and importlib.util.find_spec("official"):
+        ways["mask_rcnn"] = scripts_way(train)
+    return ways
+
+
+def scripts_way(train: str) -> Way:
+    """As the scripts of Mask R-CNN take a channel, by Model Garden."""
+    import data  # noqa: PLC0415 where it lies is an argument
+    from arguments import parse_args  # noqa: PLC0415
+    from records import find_records  # noqa: PLC0415
+    from sharing import Share  # noqa: PLC0415
+
+    args = parse_args("COCO's records")
+    records = find_records(train)
+    steps = 4 * PHOTOS // args.batch_size  # several epochs, as it traces its functions anew each time
+
+    def go() -> None:
+        for _ in data.training_batches(records, Share(), args, first_step=0, steps=steps):
+            pass
+
+    return steps * args.batch_size, go
 
 
 def decoded_photo(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -137,20 +160,21 @@ def prepared_photo(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     return tf.image.resize(normal, (round(HEIGHT * scale), round(WIDTH * scale))), boxes, masks
 
 
-def write_photos(path: Path) -> int:
+def write_photos(directory: Path) -> int:
     """Draw as many bytes as COCO's photos have, 150,000 or so each; returns how many all have."""
     random = np.random.default_rng(0)
     size = 0
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for _ in range(PHOTOS):
-            record, encoded = drawn_photo(random)
+    directory.mkdir(parents=True)
+    with tf.io.TFRecordWriter(str(directory / "photos.tfrecord")) as writer:
+        for number in range(PHOTOS):
+            record, encoded = drawn_photo(random, number)
             writer.write(record)
             size += encoded
     return size
 
 
-def drawn_photo(random: np.random.Generator) -> tuple[bytes, int]:
-    """A record of noise at several scales, as photos have it, with ellipses on it; and how large its JPEG is."""
+def drawn_photo(random: np.random.Generator, number: int) -> tuple[bytes, int]:
+    """A record, as Model Garden reads it, of ellipses on noise at several scales, as photos have; its JPEG's bytes."""
     layers = (
         np.kron(random.normal(0, 160 / side, (HEIGHT // side, WIDTH // side, 3)), np.ones((side, side, 1))) * side**0.5
         for side in (1, 4, 16, 80)
@@ -159,16 +183,33 @@ def drawn_photo(random: np.random.Generator) -> tuple[bytes, int]:
     masks, boxes = zip(*(ellipse(random) for _ in range(OBJECTS)), strict=True)
     encoded = tf.io.encode_jpeg(image, quality=92).numpy()
     pngs = [tf.io.encode_png(mask[..., np.newaxis].astype(np.uint8)).numpy() for mask in masks]
-    values = {
-        "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded])),
-        "image/object/mask": tf.train.Feature(bytes_list=tf.train.BytesList(value=pngs)),
-        "image/object/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[1] * OBJECTS)),
-        **{
-            side: tf.train.Feature(float_list=tf.train.FloatList(value=[box[place] for box in boxes]))
-            for place, side in enumerate(BOX)
-        },
+    features = {
+        "image/encoded": blobs([encoded]),
+        "image/source_id": blobs([str(number).encode()]),
+        "image/height": integers([HEIGHT]),
+        "image/width": integers([WIDTH]),
+        "image/object/mask": blobs(pngs),
+        "image/object/class/label": integers([1] * OBJECTS),
+        "image/object/is_crowd": integers([0] * OBJECTS),
+        "image/object/area": floats([mask.sum() for mask in masks]),
+        **{side: floats([box[place] for box in boxes]) for place, side in enumerate(BOX)},
     }
-    return tf.train.Example(features=tf.train.Features(feature=values)).SerializeToString(), len(encoded)
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(), len(encoded)
+
+
+def blobs(values: Sequence[bytes]) -> tf.train.Feature:
+    """A feature of byte strings."""
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+
+
+def integers(values: Sequence[int]) -> tf.train.Feature:
+    """A feature of integers."""
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+
+def floats(values: Sequence[float]) -> tf.train.Feature:
+    """A feature of numbers."""
+    return tf.train.Feature(float_list=tf.train.FloatList(value=values))
 
 
 def ellipse(random: np.random.Generator) -> tuple[np.ndarray, tuple[float, float, float, float]]:
