@@ -83,16 +83,26 @@ def without_ids(pixels, labels, _):
 
 def read_file(path, skip_corrupt):
     """The images of one file."""
-    parts = [empty()]
-    try:
-        for records in tf.data.TFRecordDataset(path).batch(1024):
-            parts.append(parse(path, records))  # noqa: PERF401 what was read before an error is kept
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-        fault = f"{path} is corrupt after {sum(map(len, parts))} images: {error.message}"
+    images, error = read_until_corrupt(path, at_once=1024)
+    if error:
+        images, error = read_until_corrupt(path, at_once=1)  # so that no image is lost but those behind the fault
+        why = error.message.rpartition("}} ")[2].partition(" [Op:")[0]
+        fault = f"{path} is corrupt after {len(images)} images: {why}"
         if not skip_corrupt:
-            raise ValueError(f"{fault}. Make the file anew, or train without its rest: skip-corrupt=true") from None
+            raise ValueError(f"{fault}. Make the file anew, or train without its rest: skip-corrupt=true")
         print(f"skipped: {fault}\n", end="", flush=True)
-    return Images(*(np.concatenate(field) for field in zip(*parts)))
+    return images
+
+
+def read_until_corrupt(path, at_once):
+    """The images of a file, so many records at a time, and the error that ended it, if one did."""
+    parts, error = [empty()], None
+    try:
+        for records in tf.data.TFRecordDataset(path).batch(at_once):
+            parts.append(parse(path, records))  # noqa: PERF401 what was read before an error is kept
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as caught:
+        error = caught
+    return Images(*(np.concatenate(field) for field in zip(*parts))), error
 
 
 def parse(path, records):
