@@ -75,7 +75,7 @@ def test_a_resumed_training_goes_on_as_if_it_had_not_stopped(train: Train) -> No
     job = {"ranks": 2, "batch_size": 14, "width": 8, "dropout": 0, "scaling": "linear", "warmup_epochs": 3}
     whole = train("train_tf2_horovod.py", epochs=12, **job)
 
-    train("train_tf2_horovod.py", folder="resumed", kill_at="epoch-2", epochs=12, **job)
+    train("train_tf2_horovod.py", folder="resumed", kill_at="epoch-2.index", epochs=12, **job)
     resumed = train("train_tf2_horovod.py", folder="resumed", epochs=12, **job)
 
     assert whole.code == resumed.code == 0, resumed.log
