@@ -2,7 +2,7 @@
 JOB ?= entrypoints/cifar10/horovod.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help local-train plan doctor image images data test test-workloads check bench clean
+.PHONY: help local-train plan push cloud-plan cloud-train doctor image images data test test-workloads check bench clean
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 22
@@ -12,6 +12,15 @@ local-train: .venv/data image data ## run JOB on this machine: make local-train 
 
 plan: .venv/data ## show what JOB would run here and what differs from the cloud; start nothing
 	@.venv/bin/homeport-local plan $(JOB)
+
+push: .venv/data ## send JOB's image to the account's registry
+	@.venv/bin/homeport-cloud push $(JOB)
+
+cloud-plan: .venv/data ## show what JOB would send to SageMaker and what it costs; start nothing
+	@.venv/bin/homeport-cloud plan $(JOB)
+
+cloud-train: .venv/data ## send JOB to SageMaker and follow it to its end
+	@.venv/bin/homeport-cloud train $(JOB)
 
 doctor: .venv/data ## show what this machine has
 	@.venv/bin/homeport-local doctor

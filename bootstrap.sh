@@ -10,7 +10,7 @@ main() {
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$(IFS=,; echo "$*")]"
   case " $* " in *" dev "*) add_fuse ;; esac
   # Where PYTHONDONTWRITEBYTECODE is set, every command would compile every module again.
-  .venv/bin/python -m compileall -q local_mode training_job
+  .venv/bin/python -m compileall -q container_engine local_mode training_job
 }
 
 make_venv() {

@@ -21,7 +21,7 @@ _RETRIES = Config(retries={"mode": "standard", "max_attempts": 8}, user_agent_ex
 Client = Any
 """A boto3 client: its operations are made from botocore's service models as it is created."""
 Clients = Callable[[str], Client]
-"""The client of a service, by boto3's name of it; the same one each time."""
+"""The client of a service, by boto3's name of it; the same one each time until credentials are renewed."""
 
 
 class Aws:
@@ -31,12 +31,18 @@ class Aws:
     """
 
     def __init__(self, region: str, profile: str | None = None) -> None:
+        self.region = region
+        self._profile = profile
+        self._clients: dict[str, Client] = {}
+        self.renew()
+
+    def renew(self) -> None:
+        """Look for credentials anew: those of a process that runs for hours may have been renewed beside it."""
         try:
-            self._session = boto3.Session(profile_name=profile, region_name=region)
+            self._session = boto3.Session(profile_name=self._profile, region_name=self.region)
         except botocore.exceptions.BotoCoreError as error:
             raise AccountCannot(f"AWS: {error}. Name another profile in AWS_PROFILE, or run: aws configure") from None
-        self.region = region
-        self._clients: dict[str, Client] = {}
+        self._clients.clear()
 
     def __call__(self, service: str) -> Client:
         """The client of a service, by boto3's name of it."""
@@ -47,12 +53,32 @@ class Aws:
             self._clients[service] = client
         return self._clients[service]
 
+    def in_region(self, region: str) -> Aws:
+        """The clients of another region, by the same profile."""
+        return self if region == self.region else Aws(region, self._profile)
+
+    def credential_provider(self) -> Any:
+        """The same credentials for obstore. Raises AccountCannot where there are none."""
+        # Here and not above: it is for those who send data.
+        from obstore.auth.boto3 import Boto3CredentialProvider  # noqa: PLC0415
+
+        try:
+            if self._session.get_credentials() is not None:
+                return Boto3CredentialProvider(self._session)
+        except botocore.exceptions.BotoCoreError as error:
+            raise AccountCannot(f"AWS: the credentials cannot be used: {error}. Sign in: aws sso login") from None
+        raise AccountCannot("AWS: there are no credentials. Sign in: aws sso login, or aws configure")
+
 
 def refuse_elsewhere(request: Any, **_: object) -> None:
     """Let a request go only to this machine. Raises AccountCannot for any other."""
-    host = urlsplit(request.url).hostname or ""
+    refuse_host(request.method, urlsplit(request.url).hostname or "")
+
+
+def refuse_host(doing: str, host: str) -> None:
+    """Let only this machine be reached, by its name or number without a port. Raises AccountCannot for any other."""
     if not (host == "localhost" or (host.replace(".", "").isdigit() and ipaddress.ip_address(host).is_loopback)):
         raise AccountCannot(
-            f"{request.method} {host}: refused, since {ONLY_LOOPBACK} is set and this is not this machine. "
+            f"{doing} {host}: refused, since {ONLY_LOOPBACK} is set and this is not this machine. "
             "Set AWS_ENDPOINT_URL to the stand-in, or unset it."
         )

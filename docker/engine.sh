@@ -9,7 +9,7 @@ readonly lock=/run/homeport-engine.lock
 readonly pid_file=/run/docker.pid
 readonly containerd_pid_file=/run/docker/containerd/containerd.pid
 readonly containerd_socket=/run/containerd/containerd.sock
-find_engine="$(dirname "${BASH_SOURCE[0]}")/../local_mode/engine_address.py"
+find_engine="$(dirname "${BASH_SOURCE[0]}")/../container_engine/address.py"
 
 main() {
   if python3 -I "$find_engine"; then

@@ -25,7 +25,7 @@ main() {
     base=homeport/$framework-standin:$(pinned VERSION)-cpu
     build_twin "$base"
   else
-    base=${base:-$(pinned GPU_BASE)}
+    base=${base:-$(python3 -I "$root/cloud/dlc.py" "$framework" "$(pinned GPU_VERSION)" gpu "$(region)")}
     take_sagemaker_image "$base"
   fi
   build "homeport/$framework:$processor" "$docker/$framework/Dockerfile" "$root" \
@@ -80,10 +80,23 @@ build_twin() {
   build "$1" "$docker/$framework/standin.Dockerfile" "$docker" --build-arg "BASE_IMAGE=$debian"
 }
 
+# Where SageMaker's own images come from: the account of this region has them.
+region() {
+  local written
+  written=$(sed -n '/^\[cloud\]/,/^\[/s/^ *region *= *"\([^"]*\)".*/\1/p' "$root/homeport.toml")
+  echo "${HOMEPORT_REGION:-${written:-us-west-2}}"
+}
+
 take_sagemaker_image() {
   python3 -I "$docker/host_settings.py" >"$scratch/host"
-  "$client" image inspect "$1" >/dev/null 2>&1 || "$client" pull "$1" >&2 ||
-    give_up "$1 is neither here nor to be pulled. For one of AWS sign in first: aws ecr get-login-password | docker login --username AWS --password-stdin ${1%%/*}"
+  "$client" image inspect "$1" >/dev/null 2>&1 || fetch_signed_in "$1" || "$client" pull "$1" >&2 ||
+    give_up "$1 is neither here nor to be pulled. For one of AWS sign in first: $(python3 -I "$root/cloud/dlc.py" --sign-in "$1")"
+}
+
+# .venv, where it is there, signs in with the AWS credentials of whoever runs this, and leaves no sign-in behind.
+fetch_signed_in() {
+  case $1 in *.dkr.ecr.*) ;; *) return 1 ;; esac
+  [ -x "$root/.venv/bin/python" ] && (cd "$root" && .venv/bin/python -m cloud.base_image "$1" >&2)
 }
 
 # What a registry knows the image by; for one that was built here, what the engine does.

@@ -1,6 +1,7 @@
 """The port over docker-py, for Docker and for Podman's Docker API.
 
-Nothing but this module and what it is made of (docker_container, docker_words, docker_companion) says `import docker`.
+On the local path nothing but this module, what it is made of (docker_container, docker_words, docker_companion) and
+container_engine.connection says `import docker`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 try:
     import docker.errors
@@ -18,16 +18,14 @@ except ImportError as error:
     # Without docker-py, a folder named docker/ imports as an empty namespace.
     raise ImportError("docker-py is not installed: make .venv, or pip install docker") from error
 
-from requests.exceptions import RequestException
-
+from container_engine.connection import connect, told
 from local_mode.docker_companion import Beside, remove
-from local_mode.docker_container import Container, cannot_start, told
-from local_mode.docker_words import OWNER_LABEL, container_words, labels
+from local_mode.docker_container import Container, cannot_start
+from local_mode.docker_words import OWNER_LABEL, POOL_LABEL, container_words, labels
 from local_mode.engine import Host, Image
-from local_mode.engine_address import find_engine
 from local_mode.machine import Machine, find_gpus
 from local_mode.plan import JOB_LABEL, HostPlan, RunPlan
-from training_job.errors import ImageNotFound, NoEngine
+from training_job.errors import ImageNotFound
 
 _REFUSAL = re.compile(r"unauthorized|authoriz|authentication|denied|basic auth|forbidden", re.IGNORECASE)
 
@@ -42,16 +40,8 @@ class DockerEngine:
     @classmethod
     def connect(cls) -> DockerEngine:
         """The engine that DOCKER_HOST, the CLI's context or a known socket names. Raises NoEngine."""
-        search = find_engine(os.environ, Path.home())
-        tried = [f"{attempt.origin} ({attempt.address}): {attempt.outcome}" for attempt in search.tried]
-        if search.address is None:
-            raise NoEngine(tried)
-        try:
-            tls = docker.utils.kwargs_from_env(environment=dict(os.environ)).get("tls", False)
-            api = APIClient(base_url=search.address, version="auto", tls=tls)
-        except (docker.errors.DockerException, RequestException) as error:
-            raise NoEngine([*tried, f"{search.address}: {error}"]) from None
-        return cls(api, search.address)
+        connection = connect()
+        return cls(connection.api, connection.address)
 
     @told()
     def machine(self) -> Machine:
@@ -134,6 +124,20 @@ class DockerEngine:
                 with _unless_it_is_going():
                     self._api.remove_network(network["Id"])
             for volume in self._api.volumes(filters=chosen)["Volumes"] or ():
+                with _unless_it_is_going():
+                    self._api.remove_volume(volume["Name"])
+
+    @told()
+    def pools(self) -> dict[str, str]:
+        """Pool to owner, over volumes."""
+        found = self._api.volumes(filters={"label": POOL_LABEL})["Volumes"] or ()
+        return {volume["Labels"][POOL_LABEL]: volume["Labels"].get(OWNER_LABEL, "") for volume in found}
+
+    @told()
+    def remove_pools(self, names: Sequence[str]) -> None:
+        """Remove their volumes."""
+        for name in names:
+            for volume in self._api.volumes(filters={"label": f"{POOL_LABEL}={name}"})["Volumes"] or ():
                 with _unless_it_is_going():
                     self._api.remove_volume(volume["Name"])
 

@@ -78,7 +78,10 @@ class Host(Protocol):
         """Start it. Raises ImageCannotTrain if the image has no such program."""
 
     def log(self) -> Iterator[bytes]:
-        """Its lines, stdout and stderr in the order they came, each with its line end, until it has ended."""
+        """Its lines, stdout and stderr in the order they came, each with its line end, until it has ended.
+
+        Those that are there are given at once, joined; none waits for another.
+        """
 
     def wait(self) -> Ended:
         """Block until it has ended."""
@@ -120,3 +123,9 @@ class Engine(Protocol):
 
     def remove(self, jobs: Sequence[str]) -> None:
         """Remove every container, network and volume labelled with one of these jobs."""
+
+    def pools(self) -> dict[str, str]:
+        """The warm pools that have a volume on this engine, and who says how long each is kept."""
+
+    def remove_pools(self, names: Sequence[str]) -> None:
+        """Remove the volumes of these warm pools, but for one that a container has."""

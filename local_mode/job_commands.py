@@ -14,13 +14,14 @@ from pathlib import Path
 from local_mode.harness import ask_to_stop, computer, computer_of
 from local_mode.job_record import JobRecord, chosen_name
 from local_mode.job_store import JobStore, state_directory
-from local_mode.job_text import describe_text, line_text, list_answer, list_text
+from local_mode.job_text import describe_text, list_answer, list_text
 from local_mode.log_files import log_lines
 from local_mode.part_files import written
 from local_mode.pruning import age, prunable, remove_folder, size_of
 from local_mode.reconciling import reconcile, remove_owned
 from training_job.errors import Fault, JobRefused, MachineCannot
 from training_job.lifecycle import STOP_GRACE_SECONDS
+from training_job.log_text import lines_text
 from training_job.spelling import nearest
 
 _PAUSE_SECONDS = 0.1
@@ -63,7 +64,7 @@ def _logs(asked: argparse.Namespace, store: JobStore) -> int:
     over = _has_ended(store, job) if asked.follow else lambda: True
     for host, line in log_lines(job.logs, asked.host, over, sys.stdout.flush):
         if asked.host is None:
-            sys.stdout.write(line_text(host, line))
+            sys.stdout.write(lines_text(host, line))
         else:
             # One host's log is handed on byte for byte.
             sys.stdout.buffer.write(line)

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from local_mode.job_record import JobRecord
+from training_job.log_text import duration
 
-# mpirun --tag-output as the toolkits rewrite it (sagemaker-training process.py:196-213), or as it comes.
-_RANK_TAG = re.compile(r"^\[\d+,(?:mpirank:)?(\d+)(?:,[^\]]*)?\]<std(?:out|err)>:")
 _HEADINGS = ("NAME", "STATUS", "SECONDARY", "CREATED", "DURATION", "INSTANCES")
-
-
-def line_text(host: str, line: bytes) -> str:
-    """A line of a host's log, the rank before it where mpirun said which."""
-    text = _RANK_TAG.sub(r"[\1] ", line.decode(errors="replace").rstrip("\r\n"))
-    return f"{host} │ {text}\n"
-
-
-def duration(seconds: float) -> str:
-    """`1 min 12 s`, `3 h 2 min`."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def instances_text(instances: Sequence[tuple[str, int]]) -> str:

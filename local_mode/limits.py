@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from training_job.errors import Fault
 from training_job.model import TrainingJob
 
 
@@ -31,11 +30,3 @@ def limits(job: TrainingJob, interruptions: tuple[float, ...]) -> Limits:
         interruptions=interruptions,
         retries=job.retry_strategy.maximum_retry_attempts if job.retry_strategy else 0,
     )
-
-
-def limit_faults(job: TrainingJob) -> list[Fault]:
-    """A wait for nothing is a ValidationException of the service (amazon-sagemaker-examples#869)."""
-    if job.stopping_condition.max_wait_time_in_seconds and not job.enable_managed_spot_training:
-        what = "is only supported when EnableManagedSpotTraining is set to true (use_spot_instances)"
-        return [Fault("StoppingCondition.MaxWaitTimeInSeconds", what)]
-    return []

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from local_mode.container_options import ContainerOptions
 from local_mode.job_store import state_directory
 from training_job.errors import Fault, JobRefused
-from training_job.faults import dotted, faults_of
+from training_job.place_file import (
+    DEFAULT_REGION,
+    FILE,
+    Cloud,
+    FileSystemId,
+    Runs,
+    Table,
+    find,
+    path_from,
+    read,
+    runs_of,
+)
 from training_job.s3_uri import S3Uri
-from training_job.toml_text import line_of
 
-FILE = "homeport.toml"
-DEFAULT_REGION = "us-west-2"
 DEFAULT_CACHE = "~/.cache/homeport"
 DEFAULT_CACHE_GIGABYTES = 50.0
 
@@ -40,10 +46,6 @@ def _checked_endpoint(text: str) -> str:
 Endpoint = Annotated[str, AfterValidator(_checked_endpoint)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-
 def _s3_uri(text: str) -> str:
     uri = S3Uri.parse(text)
     if uri.key.startswith("/") or ".." in uri.key.split("/"):
@@ -51,12 +53,12 @@ def _s3_uri(text: str) -> str:
     return text
 
 
-class FileSystem(_Table):
+class FileSystem(Table):
     """A directory that stands for an FSx for Lustre or EFS file system, or is one that is mounted here."""
 
     path: str
     mount_name: str | None = None
-    id: Annotated[str, StringConstraints(pattern=r"^fs-[0-9a-f]{8,18}$")] | None = None
+    id: FileSystemId | None = None
     type: Literal["FSxLustre", "EFS"] | None = None
     link: Annotated[str, AfterValidator(_s3_uri)] | None = None
     """Its data repository: s3://bucket/prefix, whose objects are its files."""
@@ -68,7 +70,7 @@ class FileSystem(_Table):
         return self
 
 
-class Bucket(_Table):
+class Bucket(Table):
     """A directory that stands for an S3 bucket, or the endpoint that has it: a URL, or `aws` for S3 itself."""
 
     path: str | None = None
@@ -81,17 +83,16 @@ class Bucket(_Table):
         return self
 
 
-class _S3(_Table):
+class _S3(Table):
     endpoint: Endpoint | None = None
 
 
-class _Cache(_Table):
+class _Cache(Table):
     path: str = DEFAULT_CACHE
     gigabytes: Annotated[float, Field(gt=0, allow_inf_nan=False)] = DEFAULT_CACHE_GIGABYTES
 
 
-class _Local(_Table):
-    runs: str = "runs"
+class _Local(Runs):
     code: str = "entrypoints"
     container: ContainerOptions = Field(default_factory=ContainerOptions)
     credentials: bool = True
@@ -101,14 +102,9 @@ class _Local(_Table):
     buckets: dict[str, Bucket] = Field(default_factory=dict)
 
 
-class _Cloud(_Table):
-    region: str = DEFAULT_REGION
-    stack: str = "homeport"
-
-
-class _File(_Table):
+class _File(Table):
     local: _Local = Field(default_factory=_Local)
-    cloud: _Cloud = Field(default_factory=_Cloud)
+    cloud: Cloud = Field(default_factory=Cloud)
 
 
 @dataclass(frozen=True)
@@ -132,7 +128,7 @@ class Place:
 
     def path(self, relative: str) -> Path:
         """A path of homeport.toml, which starts from the file's own folder."""
-        return _path(self.root, relative, self.source)
+        return path_from(self.root, relative, self.source)
 
     @property
     def source(self) -> str:
@@ -147,15 +143,14 @@ def read_place(start: Path, environ: Mapping[str, str], runs: Path | None = None
     wins over both. The cache goes below XDG_CACHE_HOME unless the file says where. The store of jobs is the machine's,
     and no file's: HOMEPORT_STATE says where.
     """
-    file = _find(start, environ)
-    content = _parse(file) if file else _File()
+    file = find(start, environ)
+    content = read(file, _File) if file else _File()
     root = file.parent if file else start
-    asked_runs = str(runs) if runs else environ.get("HOMEPORT_RUNS")
     source = str(file or root / FILE)
     return Place(
         root=root,
-        runs=_path(start, asked_runs, "--runs") if asked_runs else _path(root, content.local.runs, source),
-        code=_path(root, content.local.code, source),
+        runs=runs_of(content.local, start=start, root=root, environ=environ, source=source, flag=runs),
+        code=path_from(root, content.local.code, source),
         container=content.local.container,
         state=state_directory(environ, start),
         region=environ.get("HOMEPORT_REGION") or content.cloud.region,
@@ -179,38 +174,7 @@ def _endpoint(environ: Mapping[str, str]) -> str | None:
 
 def _cache(start: Path, root: Path, asked: str, environ: Mapping[str, str], source: str) -> Path:
     if named := environ.get("HOMEPORT_CACHE"):
-        return _path(start, named, "HOMEPORT_CACHE")
+        return path_from(start, named, "HOMEPORT_CACHE")
     if asked == DEFAULT_CACHE and (home := environ.get("XDG_CACHE_HOME")):
-        return _path(start, f"{home}/homeport", "XDG_CACHE_HOME")
-    return _path(root, asked, source)
-
-
-def _path(root: Path, relative: str, source: str) -> Path:
-    try:
-        return (root / Path(relative).expanduser()).resolve()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise JobRefused(source, [Fault("", f"{relative!r} is no path: {error}")]) from None
-
-
-def _find(start: Path, environ: Mapping[str, str]) -> Path | None:
-    if named := environ.get("HOMEPORT_FILE"):
-        path = (start / named).resolve()
-        if not path.is_file():
-            raise JobRefused("HOMEPORT_FILE", [Fault("", f"{path}: there is no such file")])
-        return path
-    start = start.resolve()
-    return next((folder / FILE for folder in (start, *start.parents) if (folder / FILE).is_file()), None)
-
-
-def _parse(file: Path) -> _File:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-        return _File.model_validate_json(json.dumps(tomllib.loads(text), default=str))
-    except ValidationError as error:
-        faults = []
-        for place, what in faults_of(error, _File):
-            line = line_of(text, place)
-            faults.append(Fault(f"{file.name}:{line} {dotted(place)}" if line else dotted(place), what))
-        raise JobRefused(str(file), faults) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise JobRefused(str(file), [Fault("", f"cannot be read: {error}")]) from None
+        return path_from(start, f"{home}/homeport", "XDG_CACHE_HOME")
+    return path_from(root, asked, source)

@@ -19,11 +19,10 @@ from local_mode.part_files import no_room_told, sweep, written
 from local_mode.plan import RunPlan
 from training_job.errors import (
     DiskFull,
-    Fault,
     HomeportError,
     Interrupted,
-    JobRefused,
     MachineCannot,
+    NameTaken,
 )
 from training_job.lifecycle import Outcome, Transition, describe, internal_server_error
 from training_job.metrics import MetricPoint
@@ -52,7 +51,7 @@ class RunRecord:
         return owner_of(self.directory)
 
     def enroll(self) -> None:
-        """Enter the job in the machine's store, with its GPUs. Raises JobRefused where its name is taken; GPUsTaken."""
+        """Enter the job in the machine's store, with its GPUs. Raises NameTaken, or GPUsTaken."""
         row = JobRecord.of(
             self._answer([Transition("Starting", _now())]),
             image=self._plan.image,
@@ -67,7 +66,7 @@ class RunRecord:
     def open(self, hosts: Iterable[str]) -> None:
         """Open what the hosts' lines and the metrics go into."""
         (self.directory / "logs").mkdir()
-        # Unbuffered: whoever looks in from another terminal sees every line at once.
+        # Unbuffered: whoever looks in from another terminal sees every line and value at once.
         self._logs = {host: (self.directory / "logs" / f"{host}.log").open("wb", buffering=0) for host in hosts}
         self._metrics = (self.directory / "metrics.jsonl").open("wb", buffering=0)
 
@@ -77,20 +76,14 @@ class RunRecord:
         self._write(_REQUEST, masked(plan.job.request()))
         self._write("plan.json", masked(plan.to_json()))
 
-    def line(self, host: str, line: bytes) -> None:
-        """Keep a line of a host's log, as it came. Raises DiskFull."""
-        self._append(self._logs[host], line)
+    def wrote(self, host: str, lines: bytes) -> None:
+        """Keep lines of a host's log, as they came. Raises DiskFull."""
+        self._append(self._logs[host], lines)
 
-    def metric(self, point: MetricPoint) -> None:
-        """Keep a value. Raises DiskFull."""
-        value = {
-            "MetricName": point.name,
-            "Value": point.value,
-            "Timestamp": point.timestamp.isoformat(),
-            "Host": point.host,
-        }
-        if self._metrics:
-            self._append(self._metrics, f"{json.dumps(value)}\n".encode())
+    def measured(self, points: Sequence[MetricPoint]) -> None:
+        """Keep values. Raises DiskFull."""
+        if self._metrics and points:
+            self._append(self._metrics, "".join(_metric_line(point) for point in points).encode())
 
     def usage(self, point: Mapping[str, Any]) -> None:
         """Keep what a host used. Raises DiskFull."""
@@ -162,8 +155,8 @@ class RunRecord:
             if file:
                 file.close()
 
-    def _append(self, file: FileIO, line: bytes) -> None:
-        rest = memoryview(line)
+    def _append(self, file: FileIO, lines: bytes) -> None:
+        rest = memoryview(lines)
         with no_room_told(self.directory, len(rest)):
             while rest:
                 rest = rest[file.write(rest) :]
@@ -178,7 +171,7 @@ class RunRecord:
 def run_record(plan: RunPlan) -> Iterator[RunRecord]:
     """The run's folder, made and locked; removed again if the job never began.
 
-    Raises JobRefused where the name is taken, as SageMaker does, and DiskFull where there is no room to begin.
+    Raises NameTaken, as SageMaker refuses it, and DiskFull where there is no room to begin.
     """
     directory = plan.run_directory
     _sweep(directory.parent, JobStore(plan.place.state))
@@ -186,9 +179,7 @@ def run_record(plan: RunPlan) -> Iterator[RunRecord]:
     try:
         directory.mkdir(parents=True)
     except FileExistsError:
-        raise JobRefused(
-            plan.name, [Fault("TrainingJobName", f"is taken: {directory} exists. Give another with --name NAME")]
-        ) from None
+        raise NameTaken(plan.name, f"{directory} exists. Give another with --name NAME") from None
     except OSError as error:
         what = f"{directory}: cannot be made: {error.strerror}. Write elsewhere with --runs DIRECTORY"
         raise MachineCannot(what) from None
@@ -242,6 +233,16 @@ def _sweep(runs: Path, store: JobStore) -> None:
 def model_uri(plan: RunPlan, model: Path) -> str:
     """Where the model is, or will be."""
     return f"{plan.delivery.uri}/{model.name}" if plan.delivery else model.as_uri()
+
+
+def _metric_line(point: MetricPoint) -> str:
+    value = {
+        "MetricName": point.name,
+        "Value": point.value,
+        "Timestamp": point.timestamp.isoformat(),
+        "Host": point.host,
+    }
+    return f"{json.dumps(value)}\n"
 
 
 def _now() -> datetime:

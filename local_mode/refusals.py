@@ -5,25 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from local_mode.inputs.s3 import S3Channel
-from local_mode.limits import limit_faults
 from local_mode.machine import Machine
 from training_job.errors import Fault
 from training_job.metrics import pattern_fault
 from training_job.model import TrainingJob
+from training_job.service_rules import broken_rules
 
 
 def refusals(job: TrainingJob) -> list[Fault]:
     """What the job asks for that no plan can give."""
-    found = limit_faults(job)
+    found = broken_rules(job)
     if job.algorithm_specification.algorithm_name:
         found.append(Fault("AlgorithmSpecification.AlgorithmName", "needs the AWS Marketplace; give a TrainingImage"))
     if job.serverless_job_config:
         found.append(Fault("ServerlessJobConfig", "has no container that could run here"))
     if job.resource_config.instance_preferences:
         found.append(Fault("ResourceConfig.InstancePreferences", "name one InstanceType to run here"))
-    for definition in job.algorithm_specification.metric_definitions or ():
-        if what := pattern_fault(definition.regex):
-            found.append(Fault(f"metric {definition.name}", what))
+    found.extend(
+        Fault(f"metric {definition.name}", what)
+        for definition in job.algorithm_specification.metric_definitions or ()
+        if (what := pattern_fault(definition.regex))
+    )
     return found
 
 

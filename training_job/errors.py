@@ -2,6 +2,7 @@
 
 HomeportError                 1
 ├── JobRefused                2   the job file, or the command, is wrong: every fault at once
+│   └── NameTaken                 another job has the name
 ├── MachineCannot             3   this machine lacks something
 │   ├── NoEngine                  no container engine answers
 │   ├── EngineFailed              the engine refused, went away, or lost a container
@@ -10,6 +11,7 @@ HomeportError                 1
 │   └── DiskFull                  a disk has no room
 ├── AccountCannot             3   the AWS account, or our way to it, lacks something
 ├── StrictRefused             6   --strict, and the ledger has fields with no effect here
+├── Left                    130   whoever followed a job in the cloud left it; it goes on
 └── Interrupted             130   a stop before the job began
 """
 
@@ -50,6 +52,13 @@ class JobRefused(HomeportError):
         super().__init__("\n".join([f"{subject}: {count}", *(f"  {fault}" for fault in self.faults)]))
 
 
+class NameTaken(JobRefused):
+    """Another job has the name."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(name, [Fault("TrainingJobName", f"is taken: {why}")])
+
+
 class MachineCannot(HomeportError):
     """This machine lacks what the job needs; the job itself may be right."""
 
@@ -75,8 +84,14 @@ class ImageNotFound(MachineCannot):
     """The image is not on this machine and no registry gives it."""
 
     def __init__(self, reference: str, why: str) -> None:
-        remedy = "Build it: make image" if reference.startswith("homeport/") else "Check the name, or pull it first."
-        super().__init__(f"image {reference}: not on this machine, and {why}. {remedy}")
+        super().__init__(f"image {reference}: not on this machine, and {why}. {_remedy(reference)}")
+
+
+def _remedy(reference: str) -> str:
+    if not reference.startswith("homeport/"):
+        return "Check the name, or pull it first."
+    name, _, processor = reference.removeprefix("homeport/").partition(":")
+    return f"Build it: docker/image.sh {name} gpu" if processor == "gpu" else "Build it: make image"
 
 
 class ImageCannotTrain(MachineCannot):
@@ -119,6 +134,12 @@ class StrictRefused(HomeportError):
             "refused by --strict: these fields change the job in the cloud and have no effect here:\n"
             f"{listed}\nTake them out of the job file, or run without --strict."
         )
+
+
+class Left(HomeportError):
+    """Whoever followed a job in the cloud left it. The job goes on."""
+
+    exit_code = 130
 
 
 class Interrupted(HomeportError):

@@ -8,6 +8,7 @@ us-east-1, as published in 2024-05; a type without one has no price here.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -152,6 +153,17 @@ def instance_type(name: str) -> InstanceType:
     family, size = short.rsplit(".", 1)
     vcpus, memory = _ODD_SIZES.get(short) or _by_the_rule(family, size)
     return InstanceType(name, vcpus, memory, _gpus(family, size), _PRICES.get(short))
+
+
+def price_per_hour(instances: Iterable[tuple[str, int]]) -> float | None:
+    """US dollars an hour for so many instances of each type; None where a type's price is not known."""
+    total = 0.0
+    for name, count in instances:
+        price = instance_type(name).price_per_hour
+        if price is None:
+            return None
+        total += price * count
+    return total
 
 
 def _by_the_rule(family: str, size: str) -> tuple[int, float]:

@@ -40,6 +40,10 @@ TrainingPlanArn = Annotated[str, limits(50, 2048, _PLAN_ARN)]
 InstanceGroupName = Annotated[str, limits(1, 64, ".+")]
 RuleConfigurations = Annotated[tuple[other_services.RuleConfiguration, ...], Field(max_length=20)]
 ContainerWords = Annotated[tuple[Annotated[str, limits(0, 256, ".*")], ...], Field(min_length=1, max_length=100)]
+SecurityGroupIds = Annotated[
+    tuple[Annotated[str, limits(0, 32, "[-0-9a-zA-Z]+")], ...], Field(min_length=1, max_length=5)
+]
+Subnets = Annotated[tuple[Annotated[str, limits(0, 32, "[-0-9a-zA-Z]+")], ...], Field(min_length=1, max_length=16)]
 HyperParameters = Annotated[
     dict[Annotated[str, limits(0, 256, ".*")], Annotated[str, limits(0, 2500, ".*")]], Field(max_length=100)
 ]
@@ -250,10 +254,8 @@ class ResourceConfig(Words):
 class VpcConfig(Words):
     """The subnets and security groups the instances live in."""
 
-    security_group_ids: Annotated[
-        tuple[Annotated[str, limits(0, 32, "[-0-9a-zA-Z]+")], ...], Field(min_length=1, max_length=5)
-    ]
-    subnets: Annotated[tuple[Annotated[str, limits(0, 32, "[-0-9a-zA-Z]+")], ...], Field(min_length=1, max_length=16)]
+    security_group_ids: SecurityGroupIds
+    subnets: Subnets
 
 
 class StoppingCondition(Words):

@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 from docker import APIClient
 
+from container_engine.address import find_engine
 from local_mode.docker_engine import DockerEngine
-from local_mode.engine_address import find_engine
 from local_mode.part_files import SUFFIX
 from tests.s3_gate import Gate, gate_before
 from tests.s3_server import KEYS, REGION, Served, rclone_s3

@@ -15,8 +15,8 @@ from botocore.model import ServiceModel
 from docker import APIClient
 from docker.errors import ImageNotFound
 
+from container_engine.address import find_engine
 from local_mode.docker_engine import DockerEngine
-from local_mode.engine_address import find_engine
 from tests.s3_server import Served, moto_s3, rclone_s3
 from training_job.errors import NoEngine
 

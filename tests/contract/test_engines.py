@@ -4,9 +4,11 @@ import io
 import json
 import tarfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -16,11 +18,13 @@ import pytest
 from docker import APIClient
 from requests import Response
 
-from local_mode import docker_companion
+from local_mode import docker_companion, docker_container
 from local_mode.docker_engine import DockerEngine
 from local_mode.engine import Ended, Engine, Host, NoSuchDirectory, Program
+from local_mode.engine_log import Entry, entries
 from local_mode.plan import RunPlan
 from local_mode.staging import host_archive
+from local_mode.warm_pool import CacheVolume
 from tests.fakes import FakeEngine, Script, a_job, a_plan
 from training_job.errors import ImageCannotTrain, ImageNotFound, MachineCannot
 
@@ -131,7 +135,29 @@ def test_a_log_is_every_line_in_order(plan: Plan, made: Made, said: str, times: 
     (host,) = made(plan(SAY=said, TIMES=str(times))).values()
     host.start()
 
-    assert list(host.log()) == found
+    assert list(io.BytesIO(b"".join(host.log()))) == found
+
+
+@pytest.mark.parametrize("seen", [0, 1, 4_990])
+def test_a_log_whose_engine_ends_it_early_is_whole(
+    plan: Plan, engine: Engine, made: Made, monkeypatch: pytest.MonkeyPatch, seen: int
+) -> None:
+    if isinstance(engine, FakeEngine):
+        pytest.skip("the fake one ends no log early")
+    asked: list[Any] = []
+
+    def ends_early(pieces: Iterator[bytes]) -> Iterator[Sequence[Entry]]:
+        asked.append(pieces)
+        if len(asked) > 1:
+            yield from entries(pieces)
+        elif seen:
+            yield list(chain.from_iterable(entries(pieces)))[:seen]
+
+    (host,) = made(plan(SAY="a line\n", TIMES="5000")).values()
+    host.start()
+    monkeypatch.setattr(docker_container, "entries", ends_early)
+
+    assert b"".join(host.log()) == b"a line\n" * 5000
 
 
 def test_a_log_can_be_read_while_the_host_runs_and_ends_with_it(plan: Plan, made: Made) -> None:
@@ -250,11 +276,8 @@ def test_a_fetch_that_is_read_no_further_holds_nothing(plan: Plan, engine: Engin
     assert monotonic() - began < 30
 
 
-def test_an_engine_does_not_pack_what_is_fetched(
-    plan: Plan, engine: Engine, made: Made, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if isinstance(engine, FakeEngine):
-        pytest.skip("the fake one packs nothing")
+@pytest.mark.parametrize("engine", ["docker"], indirect=True)
+def test_an_engine_does_not_pack_what_is_fetched(plan: Plan, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[Response] = []
     real = APIClient.get
 
@@ -298,6 +321,25 @@ def test_what_belongs_to_a_job_names_its_owner_until_it_is_gone(plan: Plan, engi
             assert engine.owners()[asked.name] == OWNER
 
     assert asked.name not in engine.owners()
+
+
+def test_a_warm_pools_volume_outlives_its_job_and_goes_by_the_pools_name(plan: Plan, engine: Engine) -> None:
+    asked = plan()
+    volume = CacheVolume(asked.name, "algo-1", OWNER)
+
+    with (
+        engine.network(asked, OWNER),
+        engine.host(asked, replace(asked.hosts[0], cache_volume=volume), OWNER) as host,
+    ):
+        host.put(host_archive(asked.hosts[0]))
+        engine.remove_pools([asked.name])
+        held = engine.pools().get(asked.name)
+    engine.remove([asked.name])
+    kept = engine.pools().get(asked.name)
+    engine.remove_pools([asked.name])
+
+    assert (held, kept) == (OWNER, OWNER)
+    assert asked.name not in engine.pools()
 
 
 def test_a_host_that_still_runs_is_gone_on_exit(plan: Plan, engine: Engine) -> None:

@@ -18,7 +18,7 @@ import pytest
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
-from local_mode.engine_address import find_engine
+from container_engine.address import find_engine
 
 ROOT = Path(__file__).parents[2]
 INSIDE = Path(__file__).with_name("inside")

@@ -677,7 +677,7 @@ def test_a_cache_that_is_a_file_is_told(far: RemoteFolder, kept: Path) -> None:
         pass
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.usefixtures("as_anybody")
 def test_a_cache_that_may_not_be_written_is_told(far: RemoteFolder, kept: Path) -> None:
     kept.mkdir(mode=0o500)
 

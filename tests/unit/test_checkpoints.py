@@ -803,7 +803,7 @@ def test_a_bucket_whose_directory_is_not_there_is_not_made(tmp_path: Path) -> No
     assert not (tmp_path / "nothing").exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.usefixtures("as_anybody")
 def test_a_directory_that_may_not_be_written_is_found_before_the_job(bucket: Bucket, tmp_path: Path) -> None:
     bucket.root.chmod(0o555)
 

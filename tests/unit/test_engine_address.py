@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from local_mode import engine_address
-from local_mode.engine_address import Attempt, engine_candidates, find_engine
+from container_engine import address as engine_address
+from container_engine.address import Attempt, engine_candidates, find_engine
 
 SCRIPT = Path(engine_address.__file__)
 

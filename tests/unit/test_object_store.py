@@ -10,8 +10,6 @@ from local_mode.object_store import FolderStore, InputRefused, ObjectVanished, S
 from local_mode.part_files import SUFFIX
 from training_job.errors import MachineCannot
 
-as_nobody = pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
-
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
@@ -192,7 +190,7 @@ def test_deleting_a_folders_name_is_no_fault(root: Path, store: FolderStore) -> 
     assert (root / "a/b").exists()
 
 
-@as_nobody
+@pytest.mark.usefixtures("as_anybody")
 def test_what_may_not_be_read_is_told(root: Path, store: FolderStore) -> None:
     _file(root / "a").chmod(0)
     (root / "closed").mkdir(mode=0)
@@ -203,7 +201,7 @@ def test_what_may_not_be_read_is_told(root: Path, store: FolderStore) -> None:
         store.listed("")
 
 
-@as_nobody
+@pytest.mark.usefixtures("as_anybody")
 def test_what_may_not_be_written_is_told(root: Path, store: FolderStore) -> None:
     source = _file(root.parent / "source")
     _file(root / "a")

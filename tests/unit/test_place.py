@@ -131,7 +131,7 @@ def test_every_fault_is_told_with_its_line(tmp_path: Path) -> None:
         [local.bucket.b]
         path = "x"
         [cloud]
-        region = 2026-01-01
+        region = "somewhere"
         """)
     )
 
@@ -142,9 +142,10 @@ def test_every_fault_is_told_with_its_line(tmp_path: Path) -> None:
         "homeport.toml:1 local.file_systems.a.path: is needed",
         "homeport.toml:2 local.file_systems.a.mountname: is not known here; did you mean 'mount_name'?",
         "homeport.toml:4 local.file_systems.b.path: must be text, not 5",
-        "homeport.toml:5 local.file_systems.b.id: 'fs-x' must match ^fs-[0-9a-f]{8,18}$",
+        "homeport.toml:5 local.file_systems.b.id: 'fs-x' must match fs-[0-9a-f]{8,18}",
         "homeport.toml:6 local.file_systems.b.type: 'FSxLuster' is none of FSxLustre, EFS; did you mean 'FSxLustre'?",
         "homeport.toml:7 local.bucket: is not known here; did you mean 'buckets'?",
+        "homeport.toml:10 cloud.region: 'somewhere' must match [a-z]{2,4}(-[a-z]+)+-[0-9]+",
     ]
     assert refused.value.exit_code == 2
 

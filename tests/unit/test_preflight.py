@@ -1,6 +1,5 @@
 """What a plan needs of this machine is looked at before anything is started."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def test_a_missing_source_directory_is_told(tmp_path: Path) -> None:
         check(plan)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.usefixtures("as_anybody")
 def test_a_directory_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     directory = tmp_path / "data/by-id/train"
     directory.mkdir(parents=True)

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 
 from local_mode.attempt import Events
+from local_mode.engine import Image
 from local_mode.job_store import JobStore
 from local_mode.limits import Limits
 from local_mode.runner import RunResult, run_plan
 from local_mode.supervision import StopAsked
 from tests.fakes import FakeEngine, Notes, Script, a_job, a_place, a_plan, an_fsx_channel
 from training_job.errors import ImageCannotTrain, ImageNotFound, Interrupted, JobRefused, MachineCannot
+from training_job.metrics import MetricPoint, Metrics
 from training_job.model import TrainingJob
 
 Run = Callable[..., RunResult]
@@ -63,6 +65,12 @@ def test_a_job_of_one_host_goes_its_way(run: Run, notes: Notes) -> None:
     assert notes.begun
     assert notes.statuses == ["Starting", "Training", "Uploading", "Completed"]
     assert (result.outcome.status, result.outcome.exit_code) == ("Completed", 0)
+
+
+def test_the_plan_that_is_kept_says_which_image_its_name_meant(run: Run, tmp_path: Path) -> None:
+    run(FakeEngine())
+
+    assert json.loads((folder(tmp_path) / "plan.json").read_text())["image_id"] == f"sha256:{'0' * 64}"
 
 
 def test_every_host_is_filled_before_it_is_started(run: Run) -> None:
@@ -200,6 +208,25 @@ def test_a_stop_before_the_start_starts_nothing(tmp_path: Path, run: Run, events
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_stop_breaks_off_the_pull_of_an_image(tmp_path: Path, notes: Notes, events: Events) -> None:
+    over = threading.Event()
+
+    class Pulling(FakeEngine):
+        def image(self, reference: str) -> Image:
+            events.put(StopAsked("interrupted"))
+            over.wait(60)
+            return super().image(reference)
+
+    engine = Pulling()
+
+    with pytest.raises(Interrupted):
+        run_plan(a_plan(tmp_path), engine, notes, events)
+    over.set()
+
+    assert (engine.events, notes.begun) == ([], False)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_every_line_of_every_host_arrives_whole_and_in_order(tmp_path: Path, run: Run, notes: Notes) -> None:
     said = {
         f"algo-{number}": [b"%d: line %d\n" % (number, line) for line in range(5000)] + [b"no end"]
@@ -225,6 +252,25 @@ def test_metrics_are_read_from_every_host(tmp_path: Path, run: Run) -> None:
     assert result.metrics.silent == ("never",)
     (final,) = result.description["FinalMetricDataList"]
     assert (final["MetricName"], final["Value"]) == ("loss", kept[-1]["Value"])
+
+
+def test_patterns_that_take_long_hold_up_no_stop(
+    run: Run, notes: Notes, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopping = threading.Event()
+    held_up: list[bool] = []
+
+    def takes_long(*_: object) -> list[MetricPoint]:
+        events.put(StopAsked("stop requested"))
+        held_up.append(not stopping.wait(5))
+        return []
+
+    notes.on_status = lambda status: stopping.set() if status == "Stopping" else None
+    monkeypatch.setattr(Metrics, "read", takes_long)
+
+    run(FakeEngine({"algo-1": Script([b"loss: 1\n"], ends_on=("SIGTERM",))}))
+
+    assert held_up == [False]
 
 
 def test_models_of_all_hosts_are_merged_and_collisions_told(tmp_path: Path, run: Run) -> None:

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from local_mode.mounts import Mount
-from local_mode.staging import host_archive, packed_source
+from local_mode.staging import host_archive
 from tests.fakes import a_job, a_plan
+from training_job.source_archive import packed_source
 
 
 def entries(archive: bytes) -> dict[str, tarfile.TarInfo]:

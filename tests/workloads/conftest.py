@@ -20,8 +20,8 @@ import docker
 import pytest
 from docker.models.containers import Container
 
+from container_engine.address import find_engine
 from local_mode.docker_engine import DockerEngine
-from local_mode.engine_address import find_engine
 from tests.container.conftest import PYTORCH, ROOT, TENSORFLOW, Shell
 from training_job.errors import NoEngine
 
