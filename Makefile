@@ -2,7 +2,7 @@
 JOB ?= entrypoints/cifar10/horovod.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help local-train plan push cloud-plan cloud-train doctor image data test test-workloads check bench clean
+.PHONY: help local-train plan push cloud-plan cloud-train doctor image images data test test-workloads check bench clean
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 22
@@ -25,22 +25,25 @@ cloud-train: .venv/data ## send JOB to SageMaker and follow it to its end
 doctor: .venv/data ## show what this machine has
 	@.venv/bin/homeport-local doctor
 
-image: ## build homeport/tensorflow, starting an engine where none answers
-	@docker/image.sh tensorflow
+image: .venv/data ## build the image that JOB runs in, starting an engine where none answers
+	@frameworks=$$(.venv/bin/python docker/framework_of.py $(JOB)) && for each in $$frameworks; do docker/image.sh $$each; done
 
-data: .venv/data ## make the CIFAR-10 data set on the local FSx
-	@.venv/bin/python entrypoints/cifar10/prepare.py data/fsx/cifar10
+images: ## build homeport/tensorflow and homeport/pytorch
+	@docker/image.sh tensorflow && docker/image.sh pytorch
 
-test: .venv/dev image data ## run every test
+data: .venv/data ## make the data set of JOB on the local FSx
+	@cd $(dir $(JOB)) && ! [ -e prepare.py ] || $(CURDIR)/.venv/bin/python prepare.py $(CURDIR)/data/fsx/$$(basename $$PWD)
+
+test: .venv/dev images data ## run every test
 	@.venv/bin/pytest -n 3 --dist loadfile
 
-test-workloads: .venv/dev image ## run every training program, for the better part of an hour; make test runs a third
+test-workloads: .venv/dev images ## run every training program, for the better part of an hour; make test runs a third
 	@.venv/bin/pytest -m "nightly or not nightly" tests/workloads tests/container/test_toolkits.py tests/cloud/test_sdk.py
 
 check: .venv/dev ## format, lint, types and layers
 	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports
 
-bench: .venv/dev image data ## measure starts, data, logs and input pipelines beside docker, boto3, tar and the SageMaker SDK
+bench: .venv/dev images data ## measure starts, data, logs and input pipelines beside docker, boto3, tar and the SageMaker SDK
 	@for each in start data life input_pipeline; do .venv/bin/python benchmarks/$$each.py || exit; done
 
 clean: ## remove what was made here, but for runs/ and data/

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Build a training image: image.sh tensorflow [cpu|gpu]. Prints its name; what was built before is not built again.
+# Build a training image: image.sh tensorflow|pytorch [cpu|gpu]. Prints its name; what was built before is not built again.
 # BASE_IMAGE names a SageMaker image to extend, in place of the CPU twin or the GPU image of versions.env.
 set -euo pipefail
 
@@ -11,8 +11,8 @@ readonly docker root=${docker%/*}
 main() {
   local framework=${1:-} processor=${2:-cpu} base=${BASE_IMAGE:-}
   case $framework-$processor in
-    tensorflow-cpu | tensorflow-gpu) ;;
-    *) say "usage: docker/image.sh tensorflow [cpu|gpu]" && exit 2 ;;
+    tensorflow-cpu | tensorflow-gpu | pytorch-cpu | pytorch-gpu) ;;
+    *) say "usage: docker/image.sh tensorflow|pytorch [cpu|gpu]" && exit 2 ;;
   esac
 
   DOCKER_HOST=$("$docker/engine.sh")
@@ -22,10 +22,10 @@ main() {
   trap 'rm -rf "$scratch"' EXIT
 
   if [ -z "$base" ] && [ "$processor" = cpu ]; then
-    base=homeport/tensorflow-standin:$TENSORFLOW_VERSION-cpu
+    base=homeport/$framework-standin:$(pinned VERSION)-cpu
     build_twin "$base"
   else
-    base=${base:-$(python3 -I "$root/cloud/dlc.py" "$framework" "$TENSORFLOW_GPU_VERSION" gpu "$(region)")}
+    base=${base:-$(python3 -I "$root/cloud/dlc.py" "$framework" "$(pinned GPU_VERSION)" gpu "$(region)")}
     take_sagemaker_image "$base"
   fi
   build "homeport/$framework:$processor" "$docker/$framework/Dockerfile" "$root" \
@@ -38,6 +38,12 @@ main() {
 }
 
 say() { echo "$*" >&2; }
+
+# What versions.env says of the framework: pinned VERSION is TENSORFLOW_VERSION or PYTORCH_VERSION.
+pinned() {
+  local name=${framework^^}_$1
+  echo "${!name}"
+}
 
 give_up() {
   say "$*"
@@ -71,7 +77,7 @@ build_twin() {
   local debian
   debian=$("$docker/base.sh" "$client")
   python3 -I "$docker/host_settings.py" "$DEBIAN_SUITE" >"$scratch/host"
-  build "$1" "$docker/tensorflow/standin.Dockerfile" "$docker" --build-arg "BASE_IMAGE=$debian"
+  build "$1" "$docker/$framework/standin.Dockerfile" "$docker" --build-arg "BASE_IMAGE=$debian"
 }
 
 # Where SageMaker's own images come from: the account of this region has them.

@@ -34,7 +34,7 @@ from training_job.job_file import Changes, read_job
 from training_job.model import TrainingJob
 from training_job.secret_names import masked
 
-_OUR_IMAGES = ("homeport/tensorflow:cpu", "homeport/tensorflow:gpu")
+_OUR_IMAGES = tuple(f"homeport/{name}:{kind}" for name in ("tensorflow", "pytorch") for kind in ("cpu", "gpu"))
 
 
 def run(asked: argparse.Namespace) -> int:

@@ -34,7 +34,7 @@ RUN --mount=type=secret,id=host \
 RUN --mount=type=secret,id=host \
     --mount=type=cache,target=/root/.cache \
     --mount=type=bind,source=constraints.txt,target=/run/constraints.txt \
-    --mount=type=bind,source=tensorflow/horovod_wheel.sh,target=/run/horovod_wheel.sh \
+    --mount=type=bind,source=horovod_wheel.sh,target=/run/horovod_wheel.sh \
     PATH=/usr/lib/ccache:${PATH} bash /run/horovod_wheel.sh /wheels
 RUN --mount=type=secret,id=host \
     --mount=type=cache,target=/root/.cache \

@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[2]
 BASE = "homeport/debian:bookworm"
 SHELL = "homeport-test/shell:1"
 TENSORFLOW = "homeport/tensorflow:cpu"
+PYTORCH = "homeport/pytorch:cpu"
 _LABEL = "homeport.job"
 
 # Reads what the job's file says, as a bring-your-own image would.

@@ -20,7 +20,7 @@ from training_job.job_file import read_job
 from training_job.s3_uri import S3Uri
 
 ROOT = Path(__file__).parents[2]
-JOB_FILES = sorted((ROOT / "entrypoints").glob("*/*.toml"))
+JOB_FILES = sorted(set((ROOT / "entrypoints").glob("*/*.toml")) - set((ROOT / "entrypoints").glob("*/compare.toml")))
 _WORD = st.from_regex(r"[a-z][a-z0-9]{1,30}", fullmatch=True)
 _TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=60)
 

@@ -15,7 +15,7 @@ from training_job.job_file import read_job
 from training_job.model import TrainingJob
 
 ROOT = Path(__file__).parents[2]
-JOB_FILES = sorted((ROOT / "entrypoints").glob("*/*.toml"))
+JOB_FILES = sorted(set((ROOT / "entrypoints").glob("*/*.toml")) - set((ROOT / "entrypoints").glob("*/compare.toml")))
 MINIMAL = 'name = "x"\nimage = "i"\ninstance_type = "ml.p3.16xlarge"\n'
 EVERYTHING = """
 name = "all"

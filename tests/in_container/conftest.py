@@ -1,3 +1,3 @@
-"""The tests in inside/ are collected by the pytest that runs in the training image, not by this one."""
+"""The tests in inside/ and inside_pytorch/ are collected by a pytest in a training image, not by this one."""
 
-collect_ignore = ["inside"]
+collect_ignore = ["inside", "inside_pytorch"]

@@ -1,13 +1,15 @@
-"""Run the tests of inside/ by a pytest in the training image, and show each of them as a test here.
+"""Run the tests of inside/ by a pytest in the TensorFlow image, those of inside_pytorch/ and what of inside/ is true of
+every image in the PyTorch one, and show each of them as a test here.
 
-The image is taken as it is: pytest is carried in from this process's own environment and mounted beside it.
+An image is taken as it is: pytest is carried in from this process's own environment and mounted beside it.
 """
 
 import ast
+import functools
 import os
 import shutil
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -18,21 +20,32 @@ from testcontainers.core.container import DockerContainer
 
 from container_engine.address import find_engine
 
-IMAGE = "homeport/tensorflow:cpu"
 ROOT = Path(__file__).parents[2]
 INSIDE = Path(__file__).with_name("inside")
+INSIDE_PYTORCH = Path(__file__).with_name("inside_pytorch")
+FILES = {
+    "homeport/tensorflow:cpu": sorted(INSIDE.glob("test_*.py")),
+    "homeport/pytorch:cpu": [
+        *sorted(INSIDE_PYTORCH.glob("test_*.py")),
+        INSIDE / "test_entrypoint.py",
+        INSIDE / "test_hosts.py",
+    ],
+}
+IMAGES = tuple(FILES)
 HOST_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 CARRIED_IN = ("pytest", "pluggy", "iniconfig", "packaging", "pygments")
 # Appended, so that the image's own packages come first.
 RUN_PYTEST = "import sys; sys.path.append('/pytest'); import pytest; sys.exit(pytest.main())"
-OPTIONS = "-p no:cacheprovider --rootdir=/inside --tb=short --junit-xml=/tmp/results.xml -o junit_family=xunit1"
+OPTIONS = "-p no:cacheprovider --rootdir=/tests --tb=short --junit-xml=/tmp/results.xml -o junit_family=xunit1"
+
+Cases = dict[str, list[ET.Element]]
 
 
-def inner_tests() -> list[str]:
+def inner_tests(image: str) -> list[str]:
     """Their names, read without importing them: they import what only the image has."""
     return [
         f"{path.stem}.{node.name}"
-        for path in sorted(INSIDE.glob("test_*.py"))
+        for path in FILES[image]
         for node in ast.parse(path.read_text()).body
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
     ]
@@ -54,22 +67,34 @@ def engine() -> Iterator[docker.DockerClient]:
 
 
 @pytest.fixture(scope="module")
-def results(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[ET.Element]]:
-    """Per inner test its cases, as junit describes them."""
+def ran(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Cases]:
+    """Run an image's tests once, when they are first asked for."""
     carried = tmp_path_factory.mktemp("pytest")
     for name in CARRIED_IN:
         carry(name, carried)
-    image = str(engine.images.get(IMAGE).id)
-    container = DockerContainer(image).with_command("sleep infinity").with_kwargs(network_mode="none", init=True)
-    for source, target in {INSIDE: "/inside", ROOT / "docker": "/docker", carried: "/pytest"}.items():
+    return functools.cache(functools.partial(run_inside, engine, carried))
+
+
+def run_inside(engine: docker.DockerClient, carried: Path, image: str) -> Cases:
+    """Per inner test its cases, as junit describes them."""
+    found = str(engine.images.get(image).id)
+    container = DockerContainer(found).with_command("sleep infinity").with_kwargs(network_mode="none", init=True)
+    mounts = {
+        INSIDE: "/tests/inside",
+        INSIDE_PYTORCH: "/tests/inside_pytorch",
+        ROOT / "docker": "/docker",
+        carried: "/pytest",
+    }
+    for source, target in mounts.items():
         container.with_volume_mapping(str(source), target, "ro")
     if HOST_CERTIFICATES.exists():
         container.with_volume_mapping(str(HOST_CERTIFICATES), "/host-certificates.pem", "ro")
     with container:
-        run = container.exec(["python", "-c", RUN_PYTEST, *OPTIONS.split(), "/inside"])
+        files = [f"/tests/{path.parent.name}/{path.name}" for path in FILES[image]]
+        run = container.exec(["python", "-c", RUN_PYTEST, *OPTIONS.split(), *files])
         junit = container.exec(["cat", "/tmp/results.xml"])
     assert junit.exit_code == 0, run.output.decode()
-    cases: dict[str, list[ET.Element]] = {}
+    cases: Cases = {}
     for case in ET.fromstring(junit.output).iter("testcase"):
         module = case.get("classname", "").rpartition(".")[2]
         cases.setdefault(f"{module}.{case.get('name', '').partition('[')[0]}", []).append(case)
@@ -86,9 +111,9 @@ def carry(name: str, target: Path) -> None:
             shutil.copy(str(installed.locate_file(file)), copy)
 
 
-@pytest.mark.parametrize("inner_test", inner_tests())
-def test_inside_the_training_image(inner_test: str, results: dict[str, list[ET.Element]]) -> None:
-    cases = results.get(inner_test, [])
+@pytest.mark.parametrize(("image", "inner_test"), [(image, test) for image in IMAGES for test in inner_tests(image)])
+def test_inside_the_training_image(image: str, inner_test: str, ran: Callable[[str], Cases]) -> None:
+    cases = ran(image).get(inner_test, [])
     faults = [(case, fault) for case in cases for fault in case if fault.tag in {"failure", "error"}]
 
     assert cases, f"{inner_test} did not run"
@@ -98,29 +123,34 @@ def test_inside_the_training_image(inner_test: str, results: dict[str, list[ET.E
         pytest.skip("; ".join(filter(None, skipped)))
 
 
-def test_no_inner_test_runs_unseen(results: dict[str, list[ET.Element]]) -> None:
-    assert sorted(results) == sorted(inner_tests())
+@pytest.mark.parametrize("image", IMAGES)
+def test_no_inner_test_runs_unseen(image: str, ran: Callable[[str], Cases]) -> None:
+    assert sorted(ran(image)) == sorted(inner_tests(image))
 
 
-def test_the_image_says_what_it_was_made_from(engine: docker.DockerClient) -> None:
-    image = engine.images.get(IMAGE)
-    labels = {name.removeprefix("org.opencontainers.image."): value for name, value in image.labels.items()}
+@pytest.mark.parametrize("image", IMAGES)
+def test_the_image_says_what_it_was_made_from(engine: docker.DockerClient, image: str) -> None:
+    built = engine.images.get(image)
+    labels = {name.removeprefix("org.opencontainers.image."): value for name, value in built.labels.items()}
     base = engine.images.get(labels["base.name"])
 
+    assert labels["title"] == image.partition(":")[0]
     assert labels["version"]
     assert labels["revision"]
     assert labels["base.digest"] in {base.id, *(digest.partition("@")[2] for digest in base.attrs["RepoDigests"])}
 
 
-def test_the_image_starts_what_it_is_told_to_as_sagemaker_tells_it(engine: docker.DockerClient) -> None:
-    config = engine.images.get(IMAGE).attrs["Config"]
+@pytest.mark.parametrize("image", IMAGES)
+def test_the_image_starts_what_it_is_told_to_as_sagemaker_tells_it(engine: docker.DockerClient, image: str) -> None:
+    config = engine.images.get(image).attrs["Config"]
 
     assert config["Entrypoint"] == ["/usr/local/bin/homeport-entrypoint"]
     assert config["Cmd"] == ["/bin/bash"]
 
 
-def test_nothing_of_the_secret_that_the_build_got_is_in_its_history(engine: docker.DockerClient) -> None:
-    told = " ".join(layer["CreatedBy"] for layer in engine.images.get(IMAGE).history())
+@pytest.mark.parametrize("image", IMAGES)
+def test_nothing_of_the_secret_that_the_build_got_is_in_its_history(engine: docker.DockerClient, image: str) -> None:
+    told = " ".join(layer["CreatedBy"] for layer in engine.images.get(image).history())
 
     assert "CERTIFICATE" not in told
     assert "://" not in told

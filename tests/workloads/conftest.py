@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,25 +22,27 @@ from docker.models.containers import Container
 
 from container_engine.address import find_engine
 from local_mode.docker_engine import DockerEngine
-from tests.container.conftest import ROOT, TENSORFLOW, Shell
+from tests.container.conftest import PYTORCH, ROOT, TENSORFLOW, Shell
 from training_job.errors import NoEngine
 
 IMAGE = os.environ.get("HOMEPORT_TEST_IMAGE", TENSORFLOW)
 CIFAR10 = ROOT / "entrypoints" / "cifar10"
-DATA = "/data/cifar10"
-# A rank that mpirun started is found by its variable, a script alone by being the shell's last child.
+PETS = ROOT / "entrypoints" / "pets"
+MPIRUN = "mpirun --oversubscribe -np {ranks} -mca btl_vader_single_copy_mechanism none"
+# A rank that a launcher started is found by its variable, a script alone by being the shell's last child.
 KILL_LAST_RANK = (
-    "kill -KILL $(grep -lzx OMPI_COMM_WORLD_RANK={} /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 || true) "
+    "kill -KILL $(grep -lzxE '(OMPI_COMM_WORLD_)?RANK={}' /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 || true) "
     "2>/dev/null || kill -KILL $!"
 )
 
 
 @dataclass(frozen=True)
 class Trained:
-    """How a script ended, and what it left in its output directory."""
+    """How a script ended, the folder it wrote to, and what it left in its output directory."""
 
     code: int
     log: str
+    folder: str
     files: dict[str, bytes]
 
     @property
@@ -70,7 +73,7 @@ Train = Callable[..., Trained]
 
 @pytest.fixture(scope="session")
 def client() -> Iterator[docker.DockerClient]:
-    """The engine; without one, or without the image, a laptop skips and CI fails."""
+    """The engine; without one a laptop skips and CI fails."""
     try:
         DockerEngine.connect()
     except NoEngine as error:
@@ -78,7 +81,6 @@ def client() -> Iterator[docker.DockerClient]:
             raise
         pytest.skip(str(error))
     client = docker.DockerClient(base_url=find_engine(os.environ, Path.home()).address, version="auto")
-    assert client.images.list(IMAGE), f"{IMAGE} is not built: make image"
     yield client
     client.close()
 
@@ -86,18 +88,43 @@ def client() -> Iterator[docker.DockerClient]:
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The handwritten digits as the data set of an FSx."""
-    folder = tmp_path_factory.mktemp("fsx")
-    prepare = [sys.executable, CIFAR10 / "prepare.py", folder / "cifar10", "--source", "digits"]
+    return _prepared(CIFAR10, tmp_path_factory, "--source", "digits")
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The drawn pets as the data set of an FSx."""
+    return _prepared(PETS, tmp_path_factory, "--sample")
+
+
+def _prepared(scripts: Path, folders: pytest.TempPathFactory, *arguments: str) -> Path:
+    folder = folders.mktemp("fsx")
+    prepare = [sys.executable, scripts / "prepare.py", folder / scripts.name, *arguments]
     subprocess.run(prepare, check=True, stdout=subprocess.DEVNULL)
     return folder
 
 
 @pytest.fixture(scope="session")
 def container(client: docker.DockerClient, digits: Path) -> Iterator[Container]:
-    """The image, with the scripts as they are here and the digits under /data."""
-    mounts = {str(digits): {"bind": "/data", "mode": "ro"}, str(CIFAR10): {"bind": "/code", "mode": "ro"}}
+    """The TensorFlow image, with the CIFAR-10 scripts as they are here and the digits under /data."""
+    with _running(client, IMAGE, CIFAR10, digits) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def pytorch(client: docker.DockerClient, sample: Path) -> Iterator[Container]:
+    """The PyTorch image, with the Pets scripts as they are here and the drawn pets under /data."""
+    with _running(client, PYTORCH, PETS, sample) as running:
+        yield running
+
+
+@contextmanager
+def _running(client: docker.DockerClient, image: str, scripts: Path, data: Path) -> Iterator[Container]:
+    assert client.images.list(image), f"{image} is not built: make images"
+    # The whole folder: the scripts are links into each other's.
+    mounts = {str(data): {"bind": "/data", "mode": "ro"}, str(scripts.parent): {"bind": "/entrypoints", "mode": "ro"}}
     options = {"network_mode": "none", "init": True, "detach": True, "volumes": mounts, "entrypoint": ""}
-    running = client.containers.run(IMAGE, "sleep infinity", **options)
+    running = client.containers.run(image, "sleep infinity", working_dir=f"/entrypoints/{scripts.name}", **options)
     try:
         yield running
     finally:
@@ -106,7 +133,17 @@ def container(client: docker.DockerClient, digits: Path) -> Iterator[Container]:
 
 @pytest.fixture(scope="session")
 def train(container: Container) -> Train:
-    """Run a script on so many ranks, without the toolkit: what it computes is the same."""
+    """Run a CIFAR-10 script on so many ranks, without the toolkit: what it computes is the same."""
+    return _trainer(container, "/data/cifar10")
+
+
+@pytest.fixture(scope="session")
+def train_pets(pytorch: Container) -> Train:
+    """Run a Pets script on so many ranks, without the toolkit."""
+    return _trainer(pytorch, "/data/pets")
+
+
+def _trainer(container: Container, data: str) -> Train:
     number = iter(range(1000))
 
     def run(
@@ -120,24 +157,30 @@ def train(container: Container) -> Train:
     ) -> Trained:
         out = f"/tmp/{folder or f'run-{next(number)}'}"
         given = {
-            "train": f"{DATA}/train",
-            "validation": f"{DATA}/validation",
+            "train": f"{data}/train",
+            "validation": f"{data}/validation",
             "model-dir": f"{out}/model",
             "output-data-dir": f"{out}/output",
             "checkpoint-dir": f"{out}/checkpoints",
             **{name.replace("_", "-"): value for name, value in arguments.items()},
         }
         words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
-        mpirun = f"mpirun --oversubscribe -np {ranks} -mca btl_vader_single_copy_mechanism none {launcher}"
-        command = [*shlex.split(mpirun if ranks > 1 or launcher else ""), "python", "-m", "mpi4py", script, *words]
+        command = [*_launch(launcher, ranks), script, *words]
         if kill_at:
-            ready = f"until [ -e {out}/checkpoints/{kill_at}.index ] || ! kill -0 $!; do sleep 0.1; done"
+            ready = f"until [ -e {out}/checkpoints/{kill_at} ] || ! kill -0 $!; do sleep 0.1; done"
             command = ["bash", "-c", f"{shlex.join(command)} & {ready}; {KILL_LAST_RANK.format(ranks - 1)}; wait $!"]
-        environment = {"TF_CPP_MIN_LOG_LEVEL": "1"}
-        done = container.exec_run(command, workdir="/code", environment=environment)
-        return Trained(done.exit_code, done.output.decode(errors="replace"), _files(container, f"{out}/output"))
+        done = container.exec_run(command, environment={"TF_CPP_MIN_LOG_LEVEL": "1"})
+        return Trained(done.exit_code, done.output.decode(errors="replace"), out, _files(container, f"{out}/output"))
 
     return run
+
+
+def _launch(launcher: str, ranks: int) -> list[str]:
+    """What stands before a script: torchrun, or mpirun with smddprun or nothing between it and Python."""
+    if launcher == "torchrun":
+        return ["torchrun", "--nproc_per_node", str(ranks)]
+    mpirun = f"{MPIRUN.format(ranks=ranks)} {launcher}" if ranks > 1 or launcher else ""
+    return [*shlex.split(mpirun), "python", "-m", "mpi4py"]
 
 
 def _files(container: Container, directory: str) -> dict[str, bytes]:
@@ -153,8 +196,16 @@ def _files(container: Container, directory: str) -> dict[str, bytes]:
 @pytest.fixture
 def place(container: Container, tmp_path: Path, digits: Path) -> Shell:
     """A folder in which jobs are run, the digits on its FSx."""
-    shell = Shell(tmp_path, container.attrs["Config"]["Image"])
-    (tmp_path / "homeport.toml").write_text(
-        f'[local.file_systems.training-data]\nmount_name = "fsx"\npath = "{digits}"\n'
-    )
+    return _place(container, tmp_path, digits)
+
+
+@pytest.fixture
+def pets_place(pytorch: Container, tmp_path: Path, sample: Path) -> Shell:
+    """A folder in which jobs are run, the drawn pets on its FSx."""
+    return _place(pytorch, tmp_path, sample)
+
+
+def _place(container: Container, folder: Path, data: Path) -> Shell:
+    shell = Shell(folder, container.attrs["Config"]["Image"])
+    (folder / "homeport.toml").write_text(f'[local.file_systems.training-data]\nmount_name = "fsx"\npath = "{data}"\n')
     return shell

@@ -106,7 +106,7 @@ def test_a_training_killed_at_a_random_step_and_resumed_goes_on_as_if_it_had_not
     last = random.randint(1, 5)  # whose checkpoint is written when the last rank is killed, in whichever step it is
     whole = train(**job)
 
-    killed = train(**job, folder=f"resumed-{name}", kill_at=f"epoch-{last}")
+    killed = train(**job, folder=f"resumed-{name}", kill_at=f"epoch-{last}.index")
     resumed = train(**job, folder=f"resumed-{name}")
 
     assert killed.code != 0, f"killed after epoch {last}: {killed.log}"

@@ -26,7 +26,7 @@ METRICS = {"train:loss", "train:accuracy", "validation:loss", "validation:accura
 # Loaded without any of our code, as a server would.
 PREDICT = """
 import json, sys, tensorflow as tf
-sys.path.insert(0, "/code")
+sys.path.insert(0, "/entrypoints/cifar10")
 from data import load
 images = load("/data/cifar10/validation")
 model = tf.keras.models.load_model("/tmp/served/1")

@@ -1,4 +1,4 @@
-"""One rank of SMDDP's emulation over torch, in an interpreter that has torch: prints what came of it as one JSON line.
+"""One rank of SMDDP's emulation over torch: leaves what came of it as JSON.
 
 python smddp_torch_rank.py backend|module DIRECTORY
 """
@@ -56,9 +56,11 @@ def backend() -> dict[str, Any]:
         "gathered": [each.tolist() for each in gathered],
         "weights": trained(torch.nn.parallel.DistributedDataParallel, rank),
         "new_group": refusal(lambda: dist.new_group([0])),
+        "gloo_group": refusal(lambda: dist.new_group(backend="gloo")),
+        "barrier": refusal(lambda: dist.barrier(device_ids=[0])),
     }
     dist.destroy_process_group()
-    return found
+    return found | {"after": refusal(lambda: dist.new_group([0]))}
 
 
 def module() -> dict[str, Any]:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Build Horovod's wheel for the TensorFlow that this image holds, and gather those it needs: horovod_wheel.sh DIRECTORY.
+# Build Horovod's wheel for the TensorFlow or PyTorch that this image holds, and gather those it needs:
+# horovod_wheel.sh DIRECTORY.
 # Leaves the directory empty where the image has Horovod. Wants HOROVOD_VERSION; compiles for CUDA where CUDA is.
 set -euo pipefail
 
@@ -7,7 +8,9 @@ readonly wheels=$1
 mkdir -p "$wheels"
 
 # Found without importing it: a GPU build cannot be imported while an image is built, as the driver is the host's.
-if python -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("horovod") is None)'; then
+holds() { python -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)' "$1"; }
+
+if holds horovod; then
   exit
 fi
 
@@ -20,8 +23,12 @@ if ! { command -v g++ && command -v make; } >/dev/null; then
   fi
 fi
 
-export HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITH_MPI=1 HOROVOD_WITH_GLOO=1
-export HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1
+export HOROVOD_WITH_MPI=1 HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MXNET=1
+if holds tensorflow; then
+  export HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1
+else
+  export HOROVOD_WITH_PYTORCH=1 HOROVOD_WITHOUT_TENSORFLOW=1
+fi
 if [ -d /usr/local/cuda ]; then
   export HOROVOD_GPU_OPERATIONS=NCCL
   ldconfig /usr/local/cuda/lib64/stubs
@@ -52,6 +59,7 @@ sed -i 's/from keras import backend as K/K = keras.backend/' horovod/tensorflow/
 
 python -m pip wheel --no-build-isolation --wheel-dir "$wheels" .
 
+holds keras || exit 0
 # Horovod knows Keras 2 alone, which since TensorFlow 2.16 is tf-keras.
 keras3_only='import sys; from importlib.metadata import version; from importlib.util import find_spec
 sys.exit(version("keras") < "3" or find_spec("tf_keras") is not None)'

@@ -1,11 +1,6 @@
-"""SMDDP's emulation over torch, by two processes. torch is too heavy a thing to install for it: TORCH_PYTHON names an
-interpreter that has it."""
-
-from __future__ import annotations
+"""SMDDP's emulation over torch, by two ranks that mpirun and smddprun start."""
 
 import json
-import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,52 +8,20 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PYTHON = os.environ.get("TORCH_PYTHON", sys.executable)
+PROGRAM = Path(__file__).with_name("smddp_torch_rank.py")
 SIZE = 2
 
 Ranks = list[dict[str, Any]]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _torch() -> None:
-    """Whether that interpreter has torch."""
-    asked = subprocess.run(
-        [PYTHON, "-c", "import torch; print(torch.__version__)"], capture_output=True, text=True, check=False
-    )
-    if asked.returncode:
-        pytest.skip(f"{PYTHON} has no torch: set TORCH_PYTHON to an interpreter that has (pip install torch)")
-
-
 def _ranks(way: str, folder: Path) -> Ranks:
-    """What each of two ranks found, started as smddprun starts them."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    processes = [
-        subprocess.Popen(
-            [PYTHON, "-m", "smdistributed.dataparallel.launch", PYTHON, _PROGRAM, way, str(folder)],
-            env=os.environ
-            | {
-                "PYTHONPATH": str(ROOT / "docker" / "smdistributed"),
-                "OMPI_COMM_WORLD_RANK": str(rank),
-                "OMPI_COMM_WORLD_LOCAL_RANK": str(rank),
-                "OMPI_COMM_WORLD_SIZE": str(SIZE),
-                "OMPI_COMM_WORLD_LOCAL_SIZE": str(SIZE),
-                "SMDATAPARALLEL_SERVER_ADDR": "127.0.0.1",
-                "SMDATAPARALLEL_SERVER_PORT": str(port),
-            },
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(SIZE)
-    ]
-    errors = [process.communicate(timeout=240)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0] * SIZE, errors
-    assert "".join(errors).count("Homeport's emulation over gloo, not AWS's library") == 1
+    """What each rank found."""
+    mpirun = ["mpirun", "--oversubscribe", "-np", str(SIZE), "-mca", "btl_vader_single_copy_mechanism", "none"]
+    command = [*mpirun, "smddprun", sys.executable, "-m", "mpi4py", str(PROGRAM), way, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Homeport's emulation over gloo, not AWS's library") == 1
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(SIZE)]
-
-
-_PROGRAM = str(Path(__file__).with_name("smddp_torch_rank.py"))
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +52,19 @@ def test_torchs_own_ddp_leaves_the_same_weights_on_every_rank(backend: Ranks) ->
     assert backend[0]["weights"] == backend[1]["weights"]
 
 
-def test_the_backend_refuses_what_smddp_does_not_support(backend: Ranks) -> None:
-    assert "new_group is not supported by the backend smddp" in backend[0]["new_group"]
+def test_every_rank_refuses_groups_of_ranks_of_any_backend(backend: Ranks) -> None:
+    for answers in backend:
+        for asked in ("new_group", "gloo_group"):
+            assert answers[asked].startswith("SMDDPNotSupportedError: torch.distributed.new_group is not supported by")
+
+
+def test_without_smddp_torch_itself_answers_new_group(backend: Ranks) -> None:
+    assert "SMDDP" not in backend[0]["after"]
+
+
+def test_every_rank_refuses_a_barrier_of_devices(backend: Ranks) -> None:
+    for answers in backend:
+        assert "device_ids not supported for the selected backend smddp" in answers["barrier"]
 
 
 @pytest.mark.parametrize(
