@@ -57,6 +57,18 @@ class Aws:
         """The clients of another region, by the same profile."""
         return self if region == self.region else Aws(region, self._profile)
 
+    def credential_provider(self) -> Any:
+        """The same credentials for obstore. Raises AccountCannot where there are none."""
+        # Here and not above: it is for those who send data.
+        from obstore.auth.boto3 import Boto3CredentialProvider  # noqa: PLC0415
+
+        try:
+            if self._session.get_credentials() is not None:
+                return Boto3CredentialProvider(self._session)
+        except botocore.exceptions.BotoCoreError as error:
+            raise AccountCannot(f"AWS: the credentials cannot be used: {error}. Sign in: aws sso login") from None
+        raise AccountCannot("AWS: there are no credentials. Sign in: aws sso login, or aws configure")
+
 
 def refuse_elsewhere(request: Any, **_: object) -> None:
     """Let a request go only to this machine. Raises AccountCannot for any other."""

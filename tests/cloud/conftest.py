@@ -15,6 +15,7 @@ import pytest
 from cloud.__main__ import main
 from cloud.aws import ONLY_LOOPBACK
 from cloud.log_streams import GROUP
+from tests.cloud.empty_account import _taught_moto, empty_account  # noqa: F401 - fixtures
 from tests.cloud.sagemaker_front import ACCOUNT, Front, served
 
 REGION = "us-west-2"
