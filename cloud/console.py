@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from training_job.log_text import duration, line_text
+from training_job.log_text import duration, lines_text
 
 
 class Console:
@@ -27,7 +27,7 @@ class Console:
 
     def lines(self, lines: Sequence[tuple[str, bytes]]) -> None:
         """Lines of the hosts' logs, as a run here shows them."""
-        self._write("".join(line_text(host, line) for host, line in lines if self._only in (None, host)))
+        self._write("".join(lines_text(host, line) for host, line in lines if self._only in (None, host)))
 
     def hindered(self, why: str) -> None:
         """A look failed."""

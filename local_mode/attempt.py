@@ -244,11 +244,12 @@ class _Attempt:
     def _relay(self, name: str, host: Host) -> None:
         """Relay a host's log to its very end, then say that it has ended. The waiter raises whatever goes wrong."""
         try:
-            for line in host.log():
+            for lines in host.log():
                 with self._course.lock:
                     if self._over:
                         return
-                    self._course.line(name, line)
+                    self._course.wrote(name, lines)
+                self._course.measure(name, lines)
             ended = host.wait()
         except BaseException as error:
             self._put(FollowerFailed(error))

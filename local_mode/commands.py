@@ -27,6 +27,7 @@ from local_mode.preflight import check
 from local_mode.reconciling import reconcile, remove_owned
 from local_mode.runner import RunResult, run_plan
 from local_mode.signals import stop_signals
+from local_mode.terminal import Stream, Terminal
 from training_job.errors import Fault, ImageNotFound, JobRefused
 from training_job.job_file import Changes, read_job
 from training_job.model import TrainingJob
@@ -41,11 +42,13 @@ def run(asked: argparse.Namespace) -> int:
 
 
 def _train(asked: argparse.Namespace) -> int:
+    stream = sys.stderr if asked.json else sys.stdout
     if not asked.detach:
-        return _run_job(asked)
+        with Terminal(stream) as terminal:
+            return _run_job(asked, terminal)
     detached = Detached.fork()
     if detached.pid == 0:
-        return _run_job(asked, detached.kept)
+        return _run_job(asked, stream, detached.kept)
     name, code = detached.wait()
     if name:
         print(f"follow it: homeport-local logs {name} --follow · stop it: homeport-local stop {name}", file=sys.stderr)
@@ -53,12 +56,12 @@ def _train(asked: argparse.Namespace) -> int:
     return code
 
 
-def _run_job(asked: argparse.Namespace, kept: Callable[[Path], None] = lambda _: None) -> int:
+def _run_job(asked: argparse.Namespace, stream: Stream, kept: Callable[[Path], None] = lambda _: None) -> int:
     with stop_signals() as events:
         job, place = _read(asked)
         engine = DockerEngine.connect()
         machine = engine.machine()
-        console = Console(asked.job, machine, sys.stderr if asked.json else sys.stdout, kept)
+        console = Console(asked.job, machine, stream, kept)
         with console:
             result = _run_with_free_gpus(asked, job, place, _Harness(engine, machine, console, events))
     console.ends(result)

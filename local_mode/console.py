@@ -7,7 +7,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TextIO
 
 from local_mode.buckets import Folder, find_bucket
 from local_mode.engine import Image
@@ -18,8 +17,9 @@ from local_mode.plan import RunPlan, describe_gpus
 from local_mode.progress import Progress
 from local_mode.runner import RunResult
 from local_mode.supervision import Signal
+from local_mode.terminal import Stream
 from training_job import instance_types
-from training_job.log_text import duration, line_text
+from training_job.log_text import duration, lines_text
 from training_job.secret_names import masked
 
 _STATUS_OF_AN_END = ("Completed", "Failed", "Stopped", "MaxRuntimeExceeded", "MaxWaitTimeExceeded")
@@ -31,7 +31,7 @@ class Console:
     folder is once it stays."""
 
     def __init__(
-        self, job_file: str, machine: Machine, stream: TextIO, kept: Callable[[Path], None] = lambda _: None
+        self, job_file: str, machine: Machine, stream: Stream, kept: Callable[[Path], None] = lambda _: None
     ) -> None:
         self._job_file = job_file
         self._machine = machine
@@ -101,9 +101,9 @@ class Console:
         if status in _ENDS_A_LINE:
             self._settle()
 
-    def line(self, host: str, line: bytes) -> None:
-        """A line of a host's log, the rank before it where mpirun said which."""
-        self._write(line_text(host, line))
+    def wrote(self, host: str, lines: bytes) -> None:
+        """Lines of a host's log, each with its host, and the rank where mpirun said which."""
+        self._write(lines_text(host, lines))
 
     def signalled(self, signal: Signal) -> None:
         """Why the log goes quiet, and what a person can do about it."""
@@ -157,12 +157,8 @@ class Console:
         self._write(f"{text}\n")
 
     def _write(self, text: str) -> None:
-        try:
-            self._stream.write(text)
-            self._stream.flush()
-        except BrokenPipeError:
-            # Nobody reads any more; the job goes on and its logs are whole.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+        self._stream.write(text)
+        self._stream.flush()
 
 
 def plan_text(plan: RunPlan, machine: Machine) -> str:

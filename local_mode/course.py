@@ -55,6 +55,7 @@ class Course:
     transitions: list[Transition] = field(default_factory=list)
     interruptions: list[Interruption] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
+    measuring: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def waits_until(self) -> float:
@@ -108,17 +109,20 @@ class Course:
         with self.lock:
             self.watcher.signalled(signal)
 
-    def line(self, host: str, line: bytes) -> None:
-        """A host wrote a line. Raises DiskFull."""
-        self.record.line(host, line)
-        self.watcher.line(host, line)
-        for point in self.metrics.read(line.decode(errors="replace"), now(), host):
-            self.record.metric(point)
+    def wrote(self, host: str, lines: bytes) -> None:
+        """A host wrote whole lines. Raises DiskFull."""
+        self.record.wrote(host, lines)
+        self.watcher.wrote(host, lines)
+
+    def measure(self, host: str, lines: bytes) -> None:
+        """Keep the metrics in whole lines. Raises DiskFull. To be called without `lock`: patterns may take long."""
+        with self.measuring:
+            self.record.measured(self.metrics.read(lines.decode(errors="replace"), now, host))
 
     def mark_logs(self) -> None:
         """Say in an earlier attempt's logs that another begins. UNVERIFIED: whether the cloud begins new streams."""
         for host in self.plan.hosts:
-            self.record.line(host.host, b"\n--- homeport: the job starts anew ---\n")
+            self.record.wrote(host.host, b"\n--- homeport: the job starts anew ---\n")
 
 
 def now() -> datetime:

@@ -78,7 +78,10 @@ class Host(Protocol):
         """Start it. Raises ImageCannotTrain if the image has no such program."""
 
     def log(self) -> Iterator[bytes]:
-        """Its lines, stdout and stderr in the order they came, each with its line end, until it has ended."""
+        """Its lines, stdout and stderr in the order they came, each with its line end, until it has ended.
+
+        Those that are there are given at once, joined; none waits for another.
+        """
 
     def wait(self) -> Ended:
         """Block until it has ended."""

@@ -21,7 +21,7 @@ from local_mode.pruning import age, prunable, remove_folder, size_of
 from local_mode.reconciling import reconcile, remove_owned
 from training_job.errors import Fault, JobRefused, MachineCannot
 from training_job.lifecycle import STOP_GRACE_SECONDS
-from training_job.log_text import line_text
+from training_job.log_text import lines_text
 from training_job.spelling import nearest
 
 _PAUSE_SECONDS = 0.1
@@ -64,7 +64,7 @@ def _logs(asked: argparse.Namespace, store: JobStore) -> int:
     over = _has_ended(store, job) if asked.follow else lambda: True
     for host, line in log_lines(job.logs, asked.host, over, sys.stdout.flush):
         if asked.host is None:
-            sys.stdout.write(line_text(host, line))
+            sys.stdout.write(lines_text(host, line))
         else:
             # One host's log is handed on byte for byte.
             sys.stdout.buffer.write(line)

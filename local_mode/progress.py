@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self
+
+from local_mode.terminal import Stream
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 class Progress:
     """A bar on a terminal, a line for every tenth elsewhere. Called from many threads."""
 
-    def __init__(self, name: str, stream: TextIO) -> None:
+    def __init__(self, name: str, stream: Stream) -> None:
         self._name = name
         self._stream = stream
         self._turn = threading.Lock()

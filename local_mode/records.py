@@ -67,7 +67,7 @@ class RunRecord:
     def open(self, hosts: Iterable[str]) -> None:
         """Open what the hosts' lines and the metrics go into."""
         (self.directory / "logs").mkdir()
-        # Unbuffered: whoever looks in from another terminal sees every line at once.
+        # Unbuffered: whoever looks in from another terminal sees every line and value at once.
         self._logs = {host: (self.directory / "logs" / f"{host}.log").open("wb", buffering=0) for host in hosts}
         self._metrics = (self.directory / "metrics.jsonl").open("wb", buffering=0)
 
@@ -77,20 +77,14 @@ class RunRecord:
         self._write(_REQUEST, masked(plan.job.request()))
         self._write("plan.json", masked(plan.to_json()))
 
-    def line(self, host: str, line: bytes) -> None:
-        """Keep a line of a host's log, as it came. Raises DiskFull."""
-        self._append(self._logs[host], line)
+    def wrote(self, host: str, lines: bytes) -> None:
+        """Keep lines of a host's log, as they came. Raises DiskFull."""
+        self._append(self._logs[host], lines)
 
-    def metric(self, point: MetricPoint) -> None:
-        """Keep a value. Raises DiskFull."""
-        value = {
-            "MetricName": point.name,
-            "Value": point.value,
-            "Timestamp": point.timestamp.isoformat(),
-            "Host": point.host,
-        }
-        if self._metrics:
-            self._append(self._metrics, f"{json.dumps(value)}\n".encode())
+    def measured(self, points: Sequence[MetricPoint]) -> None:
+        """Keep values. Raises DiskFull."""
+        if self._metrics and points:
+            self._append(self._metrics, "".join(_metric_line(point) for point in points).encode())
 
     def usage(self, point: Mapping[str, Any]) -> None:
         """Keep what a host used. Raises DiskFull."""
@@ -162,8 +156,8 @@ class RunRecord:
             if file:
                 file.close()
 
-    def _append(self, file: FileIO, line: bytes) -> None:
-        rest = memoryview(line)
+    def _append(self, file: FileIO, lines: bytes) -> None:
+        rest = memoryview(lines)
         with no_room_told(self.directory, len(rest)):
             while rest:
                 rest = rest[file.write(rest) :]
@@ -242,6 +236,16 @@ def _sweep(runs: Path, store: JobStore) -> None:
 def model_uri(plan: RunPlan, model: Path) -> str:
     """Where the model is, or will be."""
     return f"{plan.delivery.uri}/{model.name}" if plan.delivery else model.as_uri()
+
+
+def _metric_line(point: MetricPoint) -> str:
+    value = {
+        "MetricName": point.name,
+        "Value": point.value,
+        "Timestamp": point.timestamp.isoformat(),
+        "Host": point.host,
+    }
+    return f"{json.dumps(value)}\n"
 
 
 def _now() -> datetime:

@@ -29,8 +29,8 @@ class Watcher(Told, Protocol):
     def status(self, status: str) -> None:
         """The job has a new secondary status."""
 
-    def line(self, host: str, line: bytes) -> None:
-        """A host wrote a line."""
+    def wrote(self, host: str, lines: bytes) -> None:
+        """A host wrote whole lines, or at its end a last one without a line end."""
 
     def signalled(self, signal: Signal) -> None:
         """Hosts were sent a signal."""

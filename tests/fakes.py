@@ -370,10 +370,11 @@ class Notes:
     def staged(self, channel: str, what: str) -> None:
         self.said.append(f"{channel}: {what}")
 
-    def line(self, host: str, line: bytes) -> None:
-        self.lines.append((host, line))
-        if self._on_line:
-            self._on_line(host, line)
+    def wrote(self, host: str, lines: bytes) -> None:
+        for line in io.BytesIO(lines):
+            self.lines.append((host, line))
+            if self._on_line:
+                self._on_line(host, line)
 
     def signalled(self, signal: Signal) -> None:
         self.signals.append(signal)

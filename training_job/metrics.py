@@ -6,8 +6,9 @@ that emit one metric is not documented; here the last line of any host wins.
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -31,28 +32,37 @@ class MetricPoint:
 
 
 class Metrics:
-    """The metrics of one job, read line by line."""
+    """The metrics of one job, read from the lines of its hosts."""
 
     def __init__(self, definitions: Iterable[MetricDefinition]) -> None:
         self._patterns = [(definition.name, _compiled(definition.regex)) for definition in definitions]
         self.final: dict[str, MetricPoint] = {}
         self.too_slow: set[str] = set()
 
-    def read(self, line: str, timestamp: datetime, host: str) -> Iterator[MetricPoint]:
-        """The values in a line. A pattern that cannot decide a line in time is dropped and kept in `too_slow`."""
-        for name, pattern in self._patterns:
-            if name in self.too_slow:
-                continue
-            try:
-                match = pattern.search(line, timeout=_SECONDS_PER_LINE)
-            except TimeoutError:
-                self.too_slow.add(name)
-                continue
-            value = _number(match[1]) if match and match.re.groups else None
-            if value is not None:
-                point = MetricPoint(name, value, timestamp, host)
-                self.final[name] = point
-                yield point
+    def read(self, lines: str, clock: Callable[[], datetime], host: str) -> list[MetricPoint]:
+        """The values in lines, each line by itself and each value with its own time.
+
+        A pattern that cannot decide a line in time is dropped and kept in `too_slow`.
+        """
+        if len(self.too_slow) == len(self._patterns):
+            return []
+        found: list[MetricPoint] = []
+        # A line ends with a line feed, and with nothing else that Unicode calls an end.
+        for line in io.StringIO(lines, newline="\n"):
+            for name, pattern in self._patterns:
+                value = None if name in self.too_slow else self._value(name, pattern, line)
+                if value is not None:
+                    found.append(MetricPoint(name, value, clock(), host))
+        self.final.update((point.name, point) for point in found)
+        return found
+
+    def _value(self, name: str, pattern: regex.Pattern[str], line: str) -> float | None:
+        try:
+            match = pattern.search(line, timeout=_SECONDS_PER_LINE)
+        except TimeoutError:
+            self.too_slow.add(name)
+            return None
+        return _number(match[1]) if match and match.re.groups else None
 
     @property
     def silent(self) -> tuple[str, ...]:

@@ -47,6 +47,13 @@ def detached(shell: Shell, script: str, *, hosts: int = 1) -> str:
     return name
 
 
+def tail(log: Path) -> str:
+    """Its last line."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 100))
+        return file.read().decode().rpartition("\n")[0].rpartition("\n")[2]
+
+
 def test_a_second_terminal_sees_a_job_run_and_stops_it(shell: Shell) -> None:
     name, process = begun(shell, hosts=2)
 
@@ -91,6 +98,34 @@ def test_following_loses_no_line_and_ends_with_the_job(shell: Shell) -> None:
     for host in ("algo-1", "algo-2"):
         assert [line.partition(" │ ")[2] for line in out.splitlines() if line.startswith(host)] == lines
     assert alone == "\n".join(lines)
+
+
+def test_values_can_be_read_while_their_job_runs(shell: Shell) -> None:
+    metric = "[[metric_definitions]]\nname = 'loss'\nregex = 'loss: ([0-9.]+)'"
+    name, process = shell.begin(shell.job(f"echo loss: 0.5; {WAITS}", more=metric))
+    kept = shell.folder / "runs" / name / "metrics.jsonl"
+
+    wait_for(lambda: kept.exists() and '"Value": 0.5' in kept.read_text())
+
+    assert listed(shell)[name][0] == "InProgress"
+    shell.ask("stop", name, "--wait")
+    assert "  loss 0.5" in shell.end(name, process).out.splitlines()
+
+
+def test_a_terminal_that_is_not_read_holds_up_neither_a_job_nor_its_log(shell: Shell) -> None:
+    name, process = shell.begin(shell.job(f"seq 500000; {WAITS}"))
+    folder = shell.folder / "runs" / name
+
+    wait_for(lambda: (folder / "logs/algo-1.log").exists() and tail(folder / "logs/algo-1.log") == "ready")
+    stopped = shell.ask("stop", name, "--wait")
+
+    assert (stopped.returncode, stopped.stdout) == (0, f"{name}: Stopped\n")
+    assert (folder / "output/model.tar.gz").exists()
+    assert process.poll() is None
+    ran = shell.end(name, process)
+    assert ran.code == 4
+    shown = [line for line in ran.out.splitlines() if line.startswith("algo-1 │ ")]
+    assert shown == [*(f"algo-1 │ {number}" for number in range(1, 500_001)), "algo-1 │ ready"]
 
 
 def test_a_second_stop_does_not_cut_short_what_a_script_is_given(shell: Shell) -> None:

@@ -4,9 +4,10 @@ import io
 import json
 import tarfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -16,9 +17,10 @@ import pytest
 from docker import APIClient
 from requests import Response
 
-from local_mode import docker_companion
+from local_mode import docker_companion, docker_container
 from local_mode.docker_engine import DockerEngine
 from local_mode.engine import Ended, Engine, Host, NoSuchDirectory, Program
+from local_mode.engine_log import Entry, entries
 from local_mode.plan import RunPlan
 from local_mode.staging import host_archive
 from tests.fakes import FakeEngine, Script, a_job, a_plan
@@ -131,7 +133,29 @@ def test_a_log_is_every_line_in_order(plan: Plan, made: Made, said: str, times: 
     (host,) = made(plan(SAY=said, TIMES=str(times))).values()
     host.start()
 
-    assert list(host.log()) == found
+    assert list(io.BytesIO(b"".join(host.log()))) == found
+
+
+@pytest.mark.parametrize("seen", [0, 1, 4_990])
+def test_a_log_whose_engine_ends_it_early_is_whole(
+    plan: Plan, engine: Engine, made: Made, monkeypatch: pytest.MonkeyPatch, seen: int
+) -> None:
+    if isinstance(engine, FakeEngine):
+        pytest.skip("the fake one ends no log early")
+    asked: list[Any] = []
+
+    def ends_early(pieces: Iterator[bytes]) -> Iterator[Sequence[Entry]]:
+        asked.append(pieces)
+        if len(asked) > 1:
+            yield from entries(pieces)
+        elif seen:
+            yield list(chain.from_iterable(entries(pieces)))[:seen]
+
+    (host,) = made(plan(SAY="a line\n", TIMES="5000")).values()
+    host.start()
+    monkeypatch.setattr(docker_container, "entries", ends_early)
+
+    assert b"".join(host.log()) == b"a line\n" * 5000
 
 
 def test_a_log_can_be_read_while_the_host_runs_and_ends_with_it(plan: Plan, made: Made) -> None:

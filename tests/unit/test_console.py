@@ -1,7 +1,6 @@
 """What a person reads while a job runs and when it has ended."""
 
 import io
-import os
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -105,7 +104,7 @@ def test_a_type_without_a_price_bills_nothing(tmp_path: Path) -> None:
 def test_a_line_has_its_host_and_its_rank(line: bytes, shown: str) -> None:
     stream = io.StringIO()
 
-    Console("job.toml", LAPTOP, stream).line("algo-2", line)
+    Console("job.toml", LAPTOP, stream).wrote("algo-2", line)
 
     assert stream.getvalue() == f"algo-2 │ {shown}\n"
 
@@ -146,14 +145,19 @@ def test_a_metric_whose_regex_was_dropped_is_told(tmp_path: Path) -> None:
     assert "  loss: its regex was dropped: it could not decide a line in time" in stream.getvalue().splitlines()
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    with os.fdopen(writer, "w") as stream:
-        watcher = Console("job.toml", LAPTOP, stream)
+def test_lines_that_come_together_are_written_at_once() -> None:
+    written: list[str] = []
 
-        watcher.line("algo-1", b"one\n")
-        watcher.line("algo-1", b"two\n")
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            written.append(text)
+            return len(text)
+
+    Console("job.toml", LAPTOP, Stream()).wrote("algo-1", b"one\r\n[1,0]<stdout>:two\n\n[1,\n2]<stdout>:\xe2\nno end")
+
+    assert written == [
+        "algo-1 │ one\nalgo-1 │ [0] two\nalgo-1 │ \nalgo-1 │ [1,\nalgo-1 │ 2]<stdout>:\ufffd\nalgo-1 │ no end\n"
+    ]
 
 
 @pytest.mark.parametrize(

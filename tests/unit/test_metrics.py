@@ -1,5 +1,6 @@
 """MetricDefinitions over log lines."""
 
+from datetime import timedelta
 from time import perf_counter
 
 import pytest
@@ -14,7 +15,10 @@ def metrics(**patterns: str) -> Metrics:
 
 
 def values(found: Metrics, *lines: str) -> list[tuple[str, float, str]]:
-    return [(point.name, point.value, point.host) for line in lines for point in found.read(line, NOW, "algo-1")]
+    """What is read from lines that come one by one."""
+    return [
+        (point.name, point.value, point.host) for line in lines for point in found.read(line, lambda: NOW, "algo-1")
+    ]
 
 
 def test_a_line_gives_every_metric_it_matches() -> None:
@@ -45,6 +49,20 @@ def test_what_is_no_number_is_ignored(line: str) -> None:
 
 def test_a_group_that_took_no_part_is_no_value() -> None:
     assert values(metrics(loss=r"loss(: \d+)?"), "loss") == []
+
+
+def test_lines_that_come_together_are_read_one_by_one() -> None:
+    found = metrics(whole=r"^loss: (\d+)\n\Z", across=r"1[^x]*(2)", end=r"(\d+)\r\x85$")
+    times = iter(NOW + timedelta(seconds=second) for second in range(3))
+
+    points = found.read("loss: 1\nloss: 2\n3\r\x85\n", lambda: next(times), "algo-1")
+
+    assert [(point.name, point.value, (point.timestamp - NOW).seconds) for point in points] == [
+        ("whole", 1.0, 0),
+        ("whole", 2.0, 1),
+        ("end", 3.0, 2),
+    ]
+    assert found.silent == ("across",)
 
 
 def test_numbers_may_be_written_as_computers_do() -> None:

@@ -37,10 +37,10 @@ def test_a_run_leaves_its_request_its_plan_its_logs_and_its_metrics(tmp_path: Pa
     with run_record(plan) as record:
         record.open(host.host for host in plan.hosts)
         record.keep(plan)
-        record.line("algo-1", b"one\n")
-        record.line("algo-2", b"\xff\r\n")
-        record.line("algo-1", b"no end")
-        record.metric(MetricPoint("loss", 0.5, NOW, "algo-1"))
+        record.wrote("algo-1", b"one\n")
+        record.wrote("algo-2", b"\xff\r\n")
+        record.wrote("algo-1", b"no end")
+        record.measured([MetricPoint("loss", 0.5, NOW, "algo-1")])
         record.describe({"TrainingJobStatus": "Completed"})
 
     folder = tmp_path / "runs/job-1"
@@ -71,9 +71,22 @@ def test_a_line_can_be_read_as_soon_as_it_is_kept(tmp_path: Path) -> None:
     with run_record(plan) as record:
         record.open(host.host for host in plan.hosts)
         record.keep(plan)
-        record.line("algo-1", b"first\n")
+        record.wrote("algo-1", b"first\n")
 
         assert (record.directory / "logs/algo-1.log").read_bytes() == b"first\n"
+
+
+def test_a_value_can_be_read_as_soon_as_it_is_kept(tmp_path: Path) -> None:
+    plan = a_plan(tmp_path)
+
+    with run_record(plan) as record:
+        record.open(host.host for host in plan.hosts)
+        record.keep(plan)
+        record.measured([MetricPoint("loss", value, NOW, "algo-1") for value in (2.0, 1.0)])
+
+        kept = (record.directory / "metrics.jsonl").read_text().splitlines()
+
+    assert [json.loads(line)["Value"] for line in kept] == [2.0, 1.0]
 
 
 def test_a_job_that_never_began_leaves_nothing(tmp_path: Path) -> None:
@@ -141,7 +154,7 @@ def test_a_disk_that_fills_under_a_log_is_told(tmp_path: Path) -> None:
         record._logs["algo-1"] = full
 
         with pytest.raises(DiskFull):
-            record.line("algo-1", b"line\n")
+            record.wrote("algo-1", b"line\n")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
@@ -154,7 +167,7 @@ def test_a_disk_that_fills_under_the_metrics_is_told(tmp_path: Path) -> None:
         record._metrics = full
 
         with pytest.raises(DiskFull):
-            record.metric(MetricPoint("loss", 0.5, NOW, "algo-1"))
+            record.measured([MetricPoint("loss", 0.5, NOW, "algo-1")])
 
 
 @pytest.mark.parametrize(

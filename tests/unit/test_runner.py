@@ -19,6 +19,7 @@ from local_mode.runner import RunResult, run_plan
 from local_mode.supervision import StopAsked
 from tests.fakes import FakeEngine, Notes, Script, a_job, a_place, a_plan, an_fsx_channel
 from training_job.errors import ImageCannotTrain, ImageNotFound, Interrupted, JobRefused, MachineCannot
+from training_job.metrics import MetricPoint, Metrics
 from training_job.model import TrainingJob
 
 Run = Callable[..., RunResult]
@@ -231,6 +232,25 @@ def test_metrics_are_read_from_every_host(tmp_path: Path, run: Run) -> None:
     assert result.metrics.silent == ("never",)
     (final,) = result.description["FinalMetricDataList"]
     assert (final["MetricName"], final["Value"]) == ("loss", kept[-1]["Value"])
+
+
+def test_patterns_that_take_long_hold_up_no_stop(
+    run: Run, notes: Notes, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopping = threading.Event()
+    held_up: list[bool] = []
+
+    def takes_long(*_: object) -> list[MetricPoint]:
+        events.put(StopAsked("stop requested"))
+        held_up.append(not stopping.wait(5))
+        return []
+
+    notes.on_status = lambda status: stopping.set() if status == "Stopping" else None
+    monkeypatch.setattr(Metrics, "read", takes_long)
+
+    run(FakeEngine({"algo-1": Script([b"loss: 1\n"], ends_on=("SIGTERM",))}))
+
+    assert held_up == [False]
 
 
 def test_models_of_all_hosts_are_merged_and_collisions_told(tmp_path: Path, run: Run) -> None:
