@@ -246,20 +246,24 @@ def test_each_start_of_a_host_has_a_stream_and_all_are_kept(
     assert kept(folder) == ["before the interruption", "after it"]
 
 
-def test_a_token_of_yesterday_costs_no_line(
-    train: Cloud, account: StandInAccount, folder: Path, says: Callable[[int], list[str]]
-) -> None:
-    said = says(10_500)
+def test_a_token_of_yesterday_costs_no_line(train: Cloud, front: Front, account: StandInAccount, folder: Path) -> None:
+    log = HostLog(account, "job-1")
+
+    def run(job: Job) -> None:
+        log.says(*lines(10_500))
+        completes(job)
+
+    front.run = run
     train()
     progress = folder / "runs/job-1/followed.json"
     content = json.loads(progress.read_text())
     content["tokens"] = dict.fromkeys(content["tokens"], "f/old")
     progress.write_text(json.dumps(content))
-    HostLog(account, "job-1", start=1_700_000_900).says("more")
+    log.says("more")
 
     assert main(["logs", "job-1", "--follow"]) == 0
 
-    assert kept(folder) == [*said, "more"]
+    assert kept(folder) == [*lines(10_500), "more"]
 
 
 def test_a_client_that_is_killed_goes_on_where_it_was(
