@@ -17,10 +17,13 @@ import pytest
 
 from cloud import upload
 from cloud.__main__ import main
+from cloud.aws import Aws
+from cloud.object_store import putting_to
 from cloud.upload_plan import PART
 from tests.cloud.empty_account import EmptyAccount
 from tests.cloud.fsx_stand_in import FILE_SYSTEM, Fsx, fsx_stand_in
 from tests.s3_server import KEYS, rclone_s3
+from training_job.errors import AccountCannot
 
 BUCKET = "a-bucket-of-ours"
 PLACE = f"""
@@ -356,3 +359,6 @@ def test_no_data_leave_this_machine_while_stand_ins_are_in_use(
     assert main(["data", "push", "data/fsx/cifar10"]) == 3
 
     assert "refused, since HOMEPORT_ONLY_LOOPBACK is set" in capsys.readouterr().err
+    # Not every request is boto3's.
+    with pytest.raises(AccountCannot, match=r"PUT s3\.amazonaws\.com: refused"):
+        putting_to(Aws("us-east-1"), BUCKET)

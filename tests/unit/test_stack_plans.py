@@ -147,7 +147,10 @@ def test_the_first_failure_is_of_the_last_order_and_not_what_was_called_off_afte
     newest_first = [
         event("UPDATE_ROLLBACK_COMPLETE"),
         event("CREATE_FAILED", "Notebook", "Resource creation cancelled"),
+        event("CREATE_FAILED", "Efs", "no rights"),
         event("CREATE_FAILED", "Lustre", "no capacity"),
+        # Of the same second, and told in any order.
+        event("CREATE_FAILED", "Nat", "Resource creation cancelled"),
         event("CREATE_IN_PROGRESS", "Lustre"),
         event("UPDATE_IN_PROGRESS"),
         event("CREATE_FAILED", "Vpc", "too many"),
