@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -27,7 +29,9 @@ class Console:
 
     def lines(self, lines: Sequence[tuple[str, bytes]]) -> None:
         """Lines of the hosts' logs, as a run here shows them."""
-        self._write("".join(lines_text(host, line) for host, line in lines if self._only in (None, host)))
+        shown = (line for line in lines if self._only in (None, line[0]))
+        of_hosts = groupby(shown, key=itemgetter(0))
+        self._write("".join(lines_text(host, b"".join(line for _, line in some)) for host, some in of_hosts))
 
     def hindered(self, why: str) -> None:
         """A look failed."""

@@ -28,7 +28,10 @@ def up(stack: StackClient, clients: Clients, asked: Mapping[str, str], *, yes: b
     found = _settled(stack)
     step = step_for(found.status if found else None)
     if found and step is Step.CANNOT:
-        raise AccountCannot(f"stack {stack.name} is {found.status}: {found.reason or 'no reason is told'}. {_WAY_OUT}")
+        raise AccountCannot(
+            f"stack {stack.name} is {found.status}: {found.reason or 'no reason is told'}. "
+            + _BY_HAND.get(found.status, _WAY_OUT).format(stack.name)
+        )
     standing = found if step is Step.CHANGE else None
     composed = _composed(stack, clients, asked, found)
     if found and not standing:
@@ -165,6 +168,10 @@ def _check(stack: StackClient, ended: Observed) -> None:
 
 
 _UNDER_WAY = "under way, also when this command is stopped; started again, it goes on"
+_BY_HAND = {
+    "DELETE_FAILED": "Mend that and delete it again: homeport-cloud stack down --yes",
+    "UPDATE_ROLLBACK_FAILED": "Mend that, then: aws cloudformation continue-update-rollback --stack-name {}",
+}
 _WAY_OUT = (
     "Mend that and run `homeport-cloud stack up` again, which removes what a failed creation left; or remove it all: "
     "homeport-cloud stack down"

@@ -117,6 +117,8 @@ class StackClient:
                 ],
                 Capabilities=["CAPABILITY_IAM"],
                 Tags=[{"Key": PROJECT_TAG, "Value": self.name}],
+                # What is asked again since no answer came is not done again.
+                ClientToken=uuid4().hex,
             )
             while True:
                 pages = list(self._described(made["Id"]))

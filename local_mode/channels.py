@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from local_mode import fast_file, fuse
 from local_mode.buckets import Endpoint, Folder
 from local_mode.cache import Cache
 from local_mode.contents import Contents, Stores, contents
-from local_mode.fetching import Fetching
+from local_mode.fetching import Fetching, answer
 from local_mode.inputs.listing import Entry, share, sibling_manifest
 from local_mode.inputs.s3 import S3Channel, told_of
 from local_mode.mounts import Mount
@@ -58,7 +59,8 @@ class Staging:
 
 def stage(plan: RunPlan, stores: Stores, staging: Staging) -> Staged:
     """Make the File and FastFile channels of a plan ready. Raises JobRefused with all that is wrong with them."""
-    listed = _listed([channel for channel in plan.channels if channel.mode != "Pipe"], plan.name, stores)
+    channels = [channel for channel in plan.channels if channel.mode != "Pipe"]
+    listed = _listed(channels, plan.name, stores, staging.stopped)
     staged = Staged()
     for channel, found in listed:
         with told_of(channel):
@@ -82,12 +84,14 @@ def _stage(staged: Staged, channel: S3Channel, found: Contents, staging: Staging
         staging.told.staged(channel.name, f"{channel.uri}, {size}, read-only{_ahead(channel)}")
 
 
-def _listed(channels: Sequence[S3Channel], job: str, stores: Stores) -> list[tuple[S3Channel, Contents]]:
+def _listed(
+    channels: Sequence[S3Channel], job: str, stores: Stores, stopped: Callable[[], bool]
+) -> list[tuple[S3Channel, Contents]]:
     found, faults = [], []
     for channel in channels:
         with told_of(channel):
             try:
-                listed = contents(channel, stores)
+                listed = answer(partial(contents, channel, stores), stopped)
                 if channel.mode == "FastFile":
                     _check_whole_folder(channel, listed)
                 found.append((channel, listed))
@@ -136,7 +140,7 @@ def _mounted(channel: S3Channel, found: Contents, staging: Staging) -> Path:
     prefix = channel.uri.key.rstrip("/")
     # rclone fails to read what its disk has no room to keep.
     kept = staging.limit if found.size < shutil.disk_usage(staging.work).free else 0
-    return staging.stack.enter_context(fast_file.mounted(channel.bucket, prefix, point, kept))
+    return staging.stack.enter_context(fast_file.mounted(channel.bucket, prefix, point, kept, staging.stopped))
 
 
 def _fetch(staged: Staged, channel: S3Channel, found: Contents, staging: Staging) -> None:

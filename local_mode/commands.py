@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from local_mode.attempt import Events
@@ -23,12 +23,13 @@ from local_mode.job_store import GPUsTaken, JobStore
 from local_mode.machine import Machine
 from local_mode.place import Place, read_place
 from local_mode.plan import Options, plan_run
+from local_mode.pools import sweep
 from local_mode.preflight import check
 from local_mode.reconciling import reconcile, remove_owned
 from local_mode.runner import RunResult, run_plan
 from local_mode.signals import stop_signals
 from local_mode.terminal import Stream, Terminal
-from training_job.errors import Fault, ImageNotFound, JobRefused
+from training_job.errors import Fault, ImageNotFound, JobRefused, NameTaken
 from training_job.job_file import Changes, read_job
 from training_job.model import TrainingJob
 from training_job.secret_names import masked
@@ -83,7 +84,9 @@ class _Harness:
 
 
 def _run_with_free_gpus(asked: argparse.Namespace, job: TrainingJob, place: Place, harness: _Harness) -> RunResult:
-    """Run the job on GPUs that no other has, planned anew whenever another was given one of them meanwhile."""
+    """Run the job on GPUs that no other has, planned anew whenever another was given one of them meanwhile; a name that
+    is dated becomes that of the next second which no other has."""
+    ahead = 0
     while True:
         machine = _with_held(harness.engine, harness.machine, place, harness.console.swept)
         plan = plan_run(job, machine, place, _options(asked))
@@ -91,12 +94,17 @@ def _run_with_free_gpus(asked: argparse.Namespace, job: TrainingJob, place: Plac
             return run_plan(plan, harness.engine, harness.console, harness.events)
         except GPUsTaken:
             continue
+        except NameTaken:
+            ahead += 1
+            taken, (job, _) = job.training_job_name, _read(asked, ahead)
+            if job.training_job_name == taken:
+                raise
 
 
 def _with_held(
     engine: DockerEngine, machine: Machine, place: Place, swept: Callable[[list[str]], None] = lambda _: None
 ) -> Machine:
-    """The machine with the GPUs that jobs hold, those of killed ones freed."""
+    """The machine with the GPUs that jobs hold, those of killed ones freed; warm pools whose time is over are gone."""
 
     def remove(killed: Sequence[JobRecord]) -> None:
         if left := remove_owned(engine, killed):
@@ -104,6 +112,7 @@ def _with_held(
 
     store = JobStore(place.state)
     reconcile(store, remove)
+    sweep(place.state, engine)
     return replace(machine, held=store.held_gpus())
 
 
@@ -137,8 +146,9 @@ def _doctor(_asked: argparse.Namespace) -> int:
     return 0
 
 
-def _read(asked: argparse.Namespace) -> tuple[TrainingJob, Place]:
-    """The job and the place; the place first, for the region that the job's hyperparameters name."""
+def _read(asked: argparse.Namespace, ahead: int = 0) -> tuple[TrainingJob, Place]:
+    """The job, dated so many seconds ahead, and the place; the place first, for the region that the job's
+    hyperparameters name."""
     place = read_place(_here(), os.environ, Path(asked.runs) if asked.runs else None)
     changes = Changes(
         settings=tuple(asked.set),
@@ -146,7 +156,9 @@ def _read(asked: argparse.Namespace) -> tuple[TrainingJob, Place]:
         instance_type=asked.instance_type,
         instance_count=asked.instance_count,
     )
-    return read_job(Path(asked.job), now=datetime.now(), region=place.region, changes=changes), place
+    return read_job(
+        Path(asked.job), now=datetime.now() + timedelta(seconds=ahead), region=place.region, changes=changes
+    ), place
 
 
 def _here() -> Path:

@@ -21,7 +21,7 @@ except ImportError as error:
 from container_engine.connection import connect, told
 from local_mode.docker_companion import Beside, remove
 from local_mode.docker_container import Container, cannot_start
-from local_mode.docker_words import OWNER_LABEL, container_words, labels
+from local_mode.docker_words import OWNER_LABEL, POOL_LABEL, container_words, labels
 from local_mode.engine import Host, Image
 from local_mode.machine import Machine, find_gpus
 from local_mode.plan import JOB_LABEL, HostPlan, RunPlan
@@ -124,6 +124,20 @@ class DockerEngine:
                 with _unless_it_is_going():
                     self._api.remove_network(network["Id"])
             for volume in self._api.volumes(filters=chosen)["Volumes"] or ():
+                with _unless_it_is_going():
+                    self._api.remove_volume(volume["Name"])
+
+    @told()
+    def pools(self) -> dict[str, str]:
+        """Pool to owner, over volumes."""
+        found = self._api.volumes(filters={"label": POOL_LABEL})["Volumes"] or ()
+        return {volume["Labels"][POOL_LABEL]: volume["Labels"].get(OWNER_LABEL, "") for volume in found}
+
+    @told()
+    def remove_pools(self, names: Sequence[str]) -> None:
+        """Remove their volumes."""
+        for name in names:
+            for volume in self._api.volumes(filters={"label": f"{POOL_LABEL}={name}"})["Volumes"] or ():
                 with _unless_it_is_going():
                     self._api.remove_volume(volume["Name"])
 

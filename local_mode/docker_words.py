@@ -8,8 +8,10 @@ import docker.types
 from docker import APIClient
 
 from local_mode.plan import JOB_LABEL, HostPlan, RunPlan
+from training_job.container import WARM_POOL_CACHE
 
 OWNER_LABEL = "homeport.owner"
+POOL_LABEL = "homeport.pool"
 _RAISED = {"stack": (64 << 20, 64 << 20), "memlock": (-1, -1)}
 """Limits of a process that NCCL wants higher: soft and hard."""
 
@@ -22,6 +24,10 @@ def container_words(api: APIClient, plan: RunPlan, host: HostPlan, owner: str) -
     ] + [
         docker.types.Mount(mount.target, mount.source, type="bind", read_only=mount.read_only) for mount in host.mounts
     ]
+    if cache := host.cache_volume:
+        # Not the job's, which would take it along when it ends.
+        pool = {POOL_LABEL: cache.pool, OWNER_LABEL: cache.owner}
+        mounts.append(docker.types.Mount(WARM_POOL_CACHE, cache.name, type="volume", no_copy=True, labels=pool))
     devices = [docker.types.DeviceRequest(device_ids=list(host.gpus.ids), capabilities=[["gpu"]])]
     return {
         "image": host.image,

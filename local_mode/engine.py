@@ -123,3 +123,9 @@ class Engine(Protocol):
 
     def remove(self, jobs: Sequence[str]) -> None:
         """Remove every container, network and volume labelled with one of these jobs."""
+
+    def pools(self) -> dict[str, str]:
+        """The warm pools that have a volume on this engine, and who says how long each is kept."""
+
+    def remove_pools(self, names: Sequence[str]) -> None:
+        """Remove the volumes of these warm pools, but for one that a container has."""

@@ -7,22 +7,23 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from local_mode import fuse
 from local_mode.buckets import Endpoint
-from training_job.errors import MachineCannot
+from training_job.errors import Interrupted, MachineCannot
 
 _PATIENCE = 30.0
 
 
 @contextmanager
-def mounted(bucket: Endpoint, prefix: str, mount_point: Path, kept: int) -> Iterator[Path]:
+def mounted(bucket: Endpoint, prefix: str, mount_point: Path, kept: int, stopped: Callable[[], bool]) -> Iterator[Path]:
     """The folder `prefix` of a bucket at `mount_point` while the context is open.
 
     What was read is kept beside it, at most `kept` bytes: two rclones must not share what they keep. With 0 nothing is.
+    Raises Interrupted once `stopped` says so before it is there.
     """
     mount_point.mkdir(parents=True)
     log = mount_point.with_suffix(".log")
@@ -36,8 +37,12 @@ def mounted(bucket: Endpoint, prefix: str, mount_point: Path, kept: int) -> Iter
             start_new_session=True,
             preexec_fn=fuse.end_with_parent,  # noqa: PLW1509 - it calls prctl and nothing else
         )
+    deadline = time.monotonic() + _PATIENCE
     try:
-        _wait(server, mount_point, f"s3://{bucket.bucket}/{prefix}", log)
+        while not _is_there(server, mount_point, deadline, f"s3://{bucket.bucket}/{prefix}", log):
+            if stopped():
+                raise Interrupted
+            time.sleep(0.02)
         yield mount_point
     finally:
         fuse.unmount(mount_point)
@@ -68,10 +73,10 @@ def _program() -> str:
     return found
 
 
-def _wait(server: subprocess.Popen[bytes], mount_point: Path, uri: str, log: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while not fuse.is_mount(mount_point):
-        if server.poll() is not None or time.monotonic() > deadline:
-            said = log.read_text(errors="replace").strip().splitlines()
-            raise MachineCannot(f"{uri} cannot be mounted at {mount_point}: {said[-1] if said else 'rclone is silent'}")
-        time.sleep(0.02)
+def _is_there(server: subprocess.Popen[bytes], mount_point: Path, deadline: float, uri: str, log: Path) -> bool:
+    if fuse.is_mount(mount_point):
+        return True
+    if server.poll() is not None or time.monotonic() > deadline:
+        said = log.read_text(errors="replace").strip().splitlines()
+        raise MachineCannot(f"{uri} cannot be mounted at {mount_point}: {said[-1] if said else 'rclone is silent'}")
+    return False

@@ -14,6 +14,7 @@ from local_mode.object_store import ObjectStore, ObjectVanished, S3Object
 from training_job.errors import Interrupted
 
 T = TypeVar("T")
+R = TypeVar("R")
 _THREADS = 16
 _PATIENCE = 1.0  # seconds for threads to end once they need not go on
 
@@ -73,6 +74,16 @@ def each(work: Callable[[T, Callable[[], bool]], None], items: Sequence[T], stop
         deadline = time.monotonic() + _PATIENCE
         for thread in threads:
             thread.join(max(0, deadline - time.monotonic()))
+
+
+def answer(work: Callable[[], R], stopped: Callable[[], bool]) -> R:
+    """What `work` returns or raises; Interrupted if stopped meanwhile, while it waits for a server that is silent.
+
+    It must leave nothing that matters if it is never waited for.
+    """
+    found: list[R] = []
+    each(lambda do, _: found.append(do()), [work], stopped)
+    return found[0]
 
 
 def _next(ended: SimpleQueue[BaseException | None], stopped: Callable[[], bool]) -> BaseException | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from local_mode.harness import computer, computer_of
 from local_mode.job_record import JobRecord
 from local_mode.job_rows import COLUMNS, LISTED, TOLD, record_of, row_of
-from training_job.errors import Fault, JobRefused, MachineCannot
+from training_job.errors import Fault, JobRefused, MachineCannot, NameTaken
 
 FILE = "jobs.sqlite"
 DEFAULT_STATE = "~/.local/state/homeport"
@@ -78,10 +78,10 @@ class JobStore:
         self.path = directory / FILE
 
     def begin(self, record: JobRecord) -> None:
-        """Keep a job that begins, and give it its GPUs. Raises JobRefused if its name is taken, or GPUsTaken."""
+        """Keep a job that begins, and give it its GPUs. Raises NameTaken, or GPUsTaken."""
         with self._writing() as store:
             if found := _one(store, record.name):
-                raise JobRefused(record.name, [Fault("TrainingJobName", _taken(found))])
+                raise NameTaken(record.name, _taken(found))
             values = ", ".join("?" * (COLUMNS.count(",") + 1))
             store.execute(f"INSERT INTO jobs ({COLUMNS}) VALUES ({values})", row_of(record))  # noqa: S608 - constants
             where = computer_of(record.owner)
@@ -252,6 +252,6 @@ def _tell(store: sqlite3.Connection, record: JobRecord) -> None:
 def _taken(found: JobRecord) -> str:
     # The service's own words: ResourceInUse of CreateTrainingJob.
     return (
-        f"is taken: names must be unique, and a training job with this name already exists ({found.status}, "
+        f"names must be unique, and a training job with this name already exists ({found.status}, "
         f"{found.directory}). Give another with --name NAME; homeport-local prune frees those of ended jobs"
     )

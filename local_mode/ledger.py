@@ -94,7 +94,9 @@ TREATMENTS: dict[str, Treatment] = {
     "ResourceConfig.InstanceGroups": _emulated("one container a host, under each group's name and type"),
     "ResourceConfig.VolumeSizeInGB": _recorded("the engine's disk has its own size"),
     "ResourceConfig.VolumeKmsKeyId": _recorded("volumes are not encrypted here"),
-    "ResourceConfig.KeepAlivePeriodInSeconds": _recorded("no warm pool"),
+    "ResourceConfig.KeepAlivePeriodInSeconds": _emulated(
+        "/opt/ml/sagemaker/warmpoolcache outlives the job; instances begin anew"
+    ),
     "ResourceConfig.TrainingPlanArn": _recorded("no capacity to reserve"),
     "ResourceConfig.InstancePlacementConfig": _recorded("no UltraServers"),
     "ResourceConfig.InstancePreferences": _refused("which type the service would choose is not known; name one"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from local_mode.channels import Staging
 from local_mode.contents import connect
+from local_mode.fetching import answer
 from local_mode.first_read import can_mount, mounted
 from local_mode.inputs.linked import LinkedChannel
 from local_mode.links import DataRepository
@@ -19,7 +21,7 @@ def linked(channel: LinkedChannel, staging: Staging) -> Mount:
     Raises InputRefused where neither S3 nor the directory has it.
     """
     with DataRepository(channel.link, connect(channel.link.bucket)) as repository:
-        found = repository.look(channel.subpath)
+        found = answer(partial(repository.look, channel.subpath), staging.stopped)
         directory = channel.link.directory / channel.subpath
         if not found.objects and not directory.is_dir():
             raise InputRefused(
@@ -29,7 +31,7 @@ def linked(channel: LinkedChannel, staging: Staging) -> Mount:
         if not found.is_whole and (why := can_mount()):
             how = f"{len(found.missing):,} objects fetched before the start: {why}"
             repository.hydrate(found, staging.told, staging.stopped)
-            found = repository.look(channel.subpath)
+            found = answer(partial(repository.look, channel.subpath), staging.stopped)
     if not found.is_whole:
         how = f"{len(found.missing):,} of {found.objects:,} objects fetched when they are first read"
         directory = staging.stack.enter_context(mounted(channel.link, found, staging.work / f"linked-{channel.name}"))

@@ -11,15 +11,13 @@ import hashlib
 import os
 import shutil
 import stat
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from local_mode.fetching import Fetching
+from local_mode.fetching import Fetching, each
 from local_mode.inputs.linked import Link
 from local_mode.inputs.listing import Entry, ListingRefused, under_prefix
 from local_mode.link_state import LinkState, Written
@@ -28,7 +26,6 @@ from local_mode.object_store import InputRefused, ObjectStore, ObjectVanished, S
 from local_mode.part_files import sweep, written
 from training_job.errors import DiskFull, HomeportError, Interrupted, MachineCannot
 
-_FETCHERS = 16
 _NAMED = 5
 
 Standing = Literal["here", "missing", "kept"]
@@ -145,11 +142,10 @@ class DataRepository:
             if self.fetch(entry, told, over):
                 made.append(entry)
 
-        errors = _side_by_side(found.missing, make, stopped)
-        if stopped():
-            raise HydrationInterrupted(len(made), len(found.missing))
-        for error in errors:
-            raise error
+        try:
+            each(make, found.missing, stopped)
+        except Interrupted:
+            raise HydrationInterrupted(len(made), len(found.missing)) from None
         return len(made)
 
     def fetch(self, entry: Entry, told: Fetching, over: Callable[[], bool]) -> bool:
@@ -226,33 +222,6 @@ def _as_written(item: S3Object, mtime_ns: int) -> Written:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(os.fsencode(text)).hexdigest()[:32]
-
-
-def _side_by_side(
-    entries: Sequence[Entry], make: Callable[[Entry, Callable[[], bool]], None], stopped: Callable[[], bool]
-) -> list[BaseException]:
-    """Do it for every entry, until one fails; what ended it before what that led to."""
-    todo, turn, failed = iter(entries), threading.Lock(), threading.Event()
-
-    def over() -> bool:
-        return failed.is_set() or stopped()
-
-    def work() -> None:
-        try:
-            while not over():
-                with turn:
-                    entry = next(todo, None)
-                if entry is None:
-                    return
-                make(entry, over)
-        except BaseException:
-            failed.set()
-            raise
-
-    with ThreadPoolExecutor(max_workers=_FETCHERS) as pool:
-        futures = [pool.submit(work) for _ in range(min(_FETCHERS, len(entries)))]
-    errors = [error for future in futures if (error := future.exception())]
-    return sorted(errors, key=lambda error: isinstance(error, Interrupted))
 
 
 @contextmanager

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Container, Iterable
-from concurrent.futures import ThreadPoolExecutor
 
+from local_mode.fetching import each
 from local_mode.object_store import NO_FILE, ObjectStore, S3Object, is_path
 
-_AT_ONCE = 16
 # A listing brings 1000 keys in one answer, wanted or not; nobody knows before how many lie in a folder.
 _MANY = 1000
 
@@ -26,8 +25,7 @@ def looked_up(store: ObjectStore, keys: Iterable[str]) -> dict[str, S3Object]:
             found += [item for item in store.listed(folder) if item.key in wanted]
         else:
             single += wanted
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found += pool.map(store.find, single)
+    each(lambda key, _: found.append(store.find(key)), single, lambda: False)
     return {item.key: item for item in found if item}
 
 

@@ -26,6 +26,7 @@ from local_mode.mounts import Mount, Refusal
 from local_mode.place import Place
 from local_mode.refusals import machine_refusals, refusals
 from local_mode.resources import Resources, resources, told
+from local_mode.warm_pool import CacheVolume, WarmPool, warm_pool
 from training_job.container import CONFIG_DIRECTORY, HostContents, host_contents, job_arn
 from training_job.errors import Fault, JobRefused, StrictRefused
 from training_job.model import TrainingJob
@@ -71,6 +72,7 @@ class HostPlan:
     volumes: tuple[str, ...]
     gpus: GPUs
     resources: Resources
+    cache_volume: CacheVolume | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The host as plain values; SageMaker's files, which are JSON, as what they say."""
@@ -97,6 +99,7 @@ class RunPlan:
     delivery: Delivery | None
     compressed: bool
     limits: Limits
+    warm_pool: WarmPool | None
     credentials: str | None
     run_directory: Path
     place: Place
@@ -175,6 +178,7 @@ def plan_run(job: TrainingJob, machine: Machine, place: Place, options: Options)
         compressed=not job.output_data_config or job.output_data_config.compression_type != "NONE",
         container=place.container,
         limits=limits(job, options.interrupt_after),
+        warm_pool=warm_pool(job),
         credentials=credentials,
         run_directory=run_directory,
         place=place,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from glob import escape
 from pathlib import Path, PurePosixPath
 
@@ -15,6 +16,7 @@ from local_mode.channels import Staged, Staging, Told, stage
 from local_mode.checkpoints import check_writable
 from local_mode.contents import Stores, connect
 from local_mode.epochs import epochs
+from local_mode.fetching import answer
 from local_mode.inputs.s3 import S3Channel, told_of
 from local_mode.kept import KeptDirectory
 from local_mode.linked_channels import linked
@@ -57,13 +59,13 @@ class Needs:
 def prepared(plan: RunPlan, needs: Needs) -> Prepared:
     """Everything that the plan's hosts find besides their own files; it lasts as long as the stack."""
     _sweep(plan)
-    if not (plan.channels or plan.linked or plan.kept or isinstance(plan.source, S3Uri)):
-        return Prepared(staged=_with_source(plan, Staged(), plan.source))
     place = plan.place
     work.sweep(place.cache / "work")
-    directory = needs.stack.enter_context(work.work_directory(place.cache / "work"))
     cache = Cache(place.cache, place.cache_bytes)
     cache.sweep()
+    if not (plan.channels or plan.linked or plan.kept or isinstance(plan.source, S3Uri)):
+        return Prepared(staged=_with_source(plan, Staged(), plan.source))
+    directory = needs.stack.enter_context(work.work_directory(place.cache / "work"))
     staging = Staging(cache, place.cache_bytes, directory, needs.told, needs.stopped, needs.stack)
     stores = Stores(place)
     source = _fetched(plan.source, stores, staging) if isinstance(plan.source, S3Uri) else plan.source
@@ -101,7 +103,7 @@ def _with_source(plan: RunPlan, staged: Staged, source: Path | None) -> Staged:
 def _fetched(uri: S3Uri, stores: Stores, staging: Staging) -> Path:
     """The source archive."""
     store = stores(uri.bucket)
-    found = store.find(uri.key)
+    found = answer(partial(store.find, uri.key), staging.stopped)
     if found is None:
         raise InputRefused(f"{uri}: the job's source archive is not there")
     return staging.cache.fetch(store, [found], staging.told, staging.stopped)[0]
@@ -135,7 +137,7 @@ def _lay_pipes(plan: RunPlan, ready: Prepared, stores: Stores, staging: Staging,
 def _feeds(job: str, channel: S3Channel, stores: Stores, staging: Staging) -> list[Feed]:
     with told_of(channel):
         try:
-            return epochs(channel, stores, staging.cache, staging.work)
+            return answer(partial(epochs, channel, stores, staging.cache, staging.work), staging.stopped)
         except InputRefused as error:
             raise JobRefused(job, [Fault(f"channel {channel.name}", str(error))]) from None
 
@@ -143,7 +145,7 @@ def _feeds(job: str, channel: S3Channel, stores: Stores, staging: Staging) -> li
 def _restore(plan: RunPlan, ready: Prepared, staging: Staging, restart: bool) -> None:
     ready.kept = tuple(_synced(kept) for kept in plan.kept)
     for kept, synced in zip(plan.kept, ready.kept, strict=True):
-        check_writable(synced.store, synced.prefix, staging.work)
+        answer(partial(check_writable, synced.store, synced.prefix, staging.work), staging.stopped)
         if kept.restored or (restart and kept.resumed):
             found = staging.stack.enter_context(restored(synced, staging.cache, staging.told, staging.stopped))
             ready.restored += (found,)

@@ -19,11 +19,10 @@ from local_mode.part_files import no_room_told, sweep, written
 from local_mode.plan import RunPlan
 from training_job.errors import (
     DiskFull,
-    Fault,
     HomeportError,
     Interrupted,
-    JobRefused,
     MachineCannot,
+    NameTaken,
 )
 from training_job.lifecycle import Outcome, Transition, describe, internal_server_error
 from training_job.metrics import MetricPoint
@@ -52,7 +51,7 @@ class RunRecord:
         return owner_of(self.directory)
 
     def enroll(self) -> None:
-        """Enter the job in the machine's store, with its GPUs. Raises JobRefused where its name is taken; GPUsTaken."""
+        """Enter the job in the machine's store, with its GPUs. Raises NameTaken, or GPUsTaken."""
         row = JobRecord.of(
             self._answer([Transition("Starting", _now())]),
             image=self._plan.image,
@@ -172,7 +171,7 @@ class RunRecord:
 def run_record(plan: RunPlan) -> Iterator[RunRecord]:
     """The run's folder, made and locked; removed again if the job never began.
 
-    Raises JobRefused where the name is taken, as SageMaker does, and DiskFull where there is no room to begin.
+    Raises NameTaken, as SageMaker refuses it, and DiskFull where there is no room to begin.
     """
     directory = plan.run_directory
     _sweep(directory.parent, JobStore(plan.place.state))
@@ -180,9 +179,7 @@ def run_record(plan: RunPlan) -> Iterator[RunRecord]:
     try:
         directory.mkdir(parents=True)
     except FileExistsError:
-        raise JobRefused(
-            plan.name, [Fault("TrainingJobName", f"is taken: {directory} exists. Give another with --name NAME")]
-        ) from None
+        raise NameTaken(plan.name, f"{directory} exists. Give another with --name NAME") from None
     except OSError as error:
         what = f"{directory}: cannot be made: {error.strerror}. Write elsewhere with --runs DIRECTORY"
         raise MachineCannot(what) from None

@@ -21,9 +21,11 @@ def refusals(job: TrainingJob) -> list[Fault]:
         found.append(Fault("ServerlessJobConfig", "has no container that could run here"))
     if job.resource_config.instance_preferences:
         found.append(Fault("ResourceConfig.InstancePreferences", "name one InstanceType to run here"))
-    for definition in job.algorithm_specification.metric_definitions or ():
-        if what := pattern_fault(definition.regex):
-            found.append(Fault(f"metric {definition.name}", what))
+    found.extend(
+        Fault(f"metric {definition.name}", what)
+        for definition in job.algorithm_specification.metric_definitions or ()
+        if (what := pattern_fault(definition.regex))
+    )
     return found
 
 

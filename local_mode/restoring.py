@@ -7,11 +7,12 @@ import tarfile
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from time import time
 
 from local_mode.cache import Cache
-from local_mode.fetching import Fetching
+from local_mode.fetching import Fetching, answer
 from local_mode.inputs.listing import Entry, ListingRefused, under_prefix
 from local_mode.mirror import Synced
 from local_mode.object_store import CHUNK, InputRefused, ObjectVanished
@@ -83,7 +84,8 @@ def restored(synced: Synced, cache: Cache, told: Fetching, stopped: Callable[[],
     """
     store = synced.store
     try:
-        entries = tuple(under_prefix(synced.folder, store.listed(synced.folder)))
+        listed = answer(partial(store.listed, synced.folder), stopped)
+        entries = tuple(under_prefix(synced.folder, listed))
     except ListingRefused as refused:
         reasons = "; ".join(refused.reasons)
         raise InputRefused(f"{store.uri(synced.folder)} cannot become {synced.path}: {reasons}") from None

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic, sleep
 
 from local_mode.attempt import Ended, Events, attempt
 from local_mode.course import Course, Interruption, now
 from local_mode.engine import Engine
+from local_mode.fetching import answer
 from local_mode.harness import dead
 from local_mode.outputs import Artifacts
 from local_mode.plan import RunPlan
+from local_mode.pools import pooled
 from local_mode.preflight import check
 from local_mode.records import model_uri, run_record
 from local_mode.taking_away import TakenAway
@@ -44,18 +47,21 @@ def run_plan(plan: RunPlan, engine: Engine, watcher: Watcher, events: Events) ->
     What ends a job that has begun is raised once its end is described.
     """
     check(plan)
-    image = engine.image(plan.image)
+    # A pull may take an hour.
+    image = answer(partial(engine.image, plan.image), lambda: not events.empty())
     plan = replace(plan, image_id=image.digest)
     if not events.empty():
         raise Interrupted
     began = monotonic()
-    with run_record(plan) as record:
+    with run_record(plan) as record, pooled(plan) as (in_pool, pool):
         if swept := dead(engine.owners()):
             engine.remove(swept)
             watcher.swept(swept)
         metrics = Metrics(plan.job.algorithm_specification.metric_definitions or ())
-        course = Course(plan, record, watcher, began, metrics)
+        course = Course(in_pool, record, watcher, began, metrics)
         watcher.begins(plan, image)
+        if pool:
+            watcher.staged("warm pool", pool)
         record.open(host.host for host in plan.hosts)
         try:
             ended = _last_attempt(course, engine, events)

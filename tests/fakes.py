@@ -16,6 +16,7 @@ from local_mode.machine import Machine
 from local_mode.place import Bucket, FileSystem, Place
 from local_mode.plan import VOLUMES, HostPlan, Options, RunPlan, plan_run
 from local_mode.supervision import Signal
+from local_mode.warm_pool import CacheVolume
 from training_job.errors import ImageCannotTrain, ImageNotFound, MachineCannot
 from training_job.model import TrainingJob
 
@@ -152,6 +153,7 @@ class FakeHost:
         self._script = script
         self._ended = threading.Event()
         self._result: Ended | None = None
+        self.cache_volume = host.cache_volume
         self.running = False
         self.files: dict[str, bytes] = {}
         self.modes: dict[str, int] = {}
@@ -276,6 +278,7 @@ class FakeEngine:
         self.hosts: dict[str, FakeHost] = {}
         self.missing_images: set[str] = set()
         self.events: list[str] = []
+        self.volumes: dict[str, CacheVolume] = {}
 
     @property
     def left(self) -> list[str]:
@@ -315,6 +318,8 @@ class FakeEngine:
         if plan.network not in self._networks:
             raise MachineCannot(f"the engine refuses: network {plan.network} not found")
         self.note(f"+{host.host}")
+        if host.cache_volume:
+            self.volumes[host.cache_volume.name] = host.cache_volume
         self.hosts[host.host] = made = FakeHost(self, host, script)
         try:
             yield made
@@ -329,6 +334,15 @@ class FakeEngine:
         for job in jobs:
             self.note(f"remove {job}")
             self._owned.pop(job, None)
+
+    def pools(self) -> dict[str, str]:
+        return {volume.pool: volume.owner for volume in self.volumes.values()}
+
+    def remove_pools(self, names: Sequence[str]) -> None:
+        held = {host.cache_volume for host in self.hosts.values()}
+        self.volumes = {
+            name: volume for name, volume in self.volumes.items() if volume.pool not in names or volume in held
+        }
 
     def _script_of(self, host: HostPlan) -> Script:
         if callable(self._scripts):

@@ -21,22 +21,25 @@ _DELETED = "<DeleteResult><Deleted><Key>any</Key></Deleted></DeleteResult>"
 
 @dataclass
 class Held:
-    """Where it answers; whether somebody waits for an answer; what lets all who wait go; the paths written."""
+    """Where it answers; what of LIST, HEAD, GET, PUT, and PUT of output, it holds back; whether somebody waits for an
+    answer; what lets all who wait go; the paths written."""
 
     url: str = ""
+    holds: tuple[str, ...] = ("GET", "OUTPUT")
     asked: threading.Event = field(default_factory=threading.Event)
     let_go: threading.Event = field(default_factory=threading.Event)
     written: list[str] = field(default_factory=list)
 
-    def hold(self) -> None:
-        """Wait."""
-        self.asked.set()
-        self.let_go.wait(_PATIENCE)
+    def hold(self, what: str) -> None:
+        """Wait, if that is held back."""
+        if what in self.holds:
+            self.asked.set()
+            self.let_go.wait(_PATIENCE)
 
 
 @contextmanager
 def held_s3() -> Iterator[Held]:
-    """Any bucket, with one object, held/file, of four bytes. It is held back, and so is what is written as output."""
+    """Any bucket, with one object, held/file, of four bytes."""
     held = Held()
 
     class Answer(BaseHTTPRequestHandler):
@@ -44,15 +47,19 @@ def held_s3() -> Iterator[Held]:
 
         def do_GET(self) -> None:
             if "list-type" in self.path:
+                held.hold("LIST")
                 self._answer(_LISTED if "prefix=held%2F" in self.path else _EMPTY)
             else:
-                held.hold()
+                held.hold("GET")
                 self._answer("four")
+
+        def do_HEAD(self) -> None:
+            held.hold("HEAD")
+            self._answer("four", sent=False)
 
         def do_PUT(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            if "/output/" in self.path:
-                held.hold()
+            held.hold("OUTPUT" if "/output/" in self.path else "PUT")
             held.written.append(self.path)
             self._answer("")
 
@@ -60,13 +67,14 @@ def held_s3() -> Iterator[Held]:
             self.rfile.read(int(self.headers["Content-Length"]))
             self._answer(_DELETED)
 
-        def _answer(self, text: str) -> None:
+        def _answer(self, text: str, *, sent: bool = True) -> None:
             self.send_response(200)
             self.send_header("Content-Length", str(len(text)))
             self.send_header("ETag", '"e"')
             self.send_header("Last-Modified", "Sat, 21 Nov 2026 10:15:30 GMT")
             self.end_headers()
-            self.wfile.write(text.encode())
+            if sent:
+                self.wfile.write(text.encode())
 
         def log_message(self, *_: object) -> None:
             pass

@@ -18,6 +18,7 @@ from training_job.model import Channel, InputMode, InstanceGroup, TrainingJob
 CONFIG_DIRECTORY = "/opt/ml/input/config"
 DATA_DIRECTORY = "/opt/ml/input/data"
 NETWORK_INTERFACE = "eth0"
+WARM_POOL_CACHE = "/opt/ml/sagemaker/warmpoolcache"
 _NO_ACCOUNT = "000000000000"
 
 
@@ -142,7 +143,7 @@ def _environment(job: TrainingJob, region: str) -> dict[str, str]:
         "AWS_REGION": region,
         "AWS_EXECUTION_ENV": "AWS_ECS_EC2",
         "SAGEMAKER_METRICS_DIRECTORY": "/opt/ml/output/metrics/sagemaker",
-        "SAGEMAKER_MANAGED_WARMPOOL_CACHE_DIRECTORY": "/opt/ml/sagemaker/warmpoolcache",
+        "SAGEMAKER_MANAGED_WARMPOOL_CACHE_DIRECTORY": WARM_POOL_CACHE,
         "DMLC_INTERFACE": NETWORK_INTERFACE,
         **(job.environment or {}),
     }

@@ -2,6 +2,7 @@
 
 HomeportError                 1
 ├── JobRefused                2   the job file, or the command, is wrong: every fault at once
+│   └── NameTaken                 another job has the name
 ├── MachineCannot             3   this machine lacks something
 │   ├── NoEngine                  no container engine answers
 │   ├── EngineFailed              the engine refused, went away, or lost a container
@@ -49,6 +50,13 @@ class JobRefused(HomeportError):
         self.faults = tuple(faults)
         count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
         super().__init__("\n".join([f"{subject}: {count}", *(f"  {fault}" for fault in self.faults)]))
+
+
+class NameTaken(JobRefused):
+    """Another job has the name."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(name, [Fault("TrainingJobName", f"is taken: {why}")])
 
 
 class MachineCannot(HomeportError):

@@ -14,6 +14,7 @@ from training_job import script_mode
 from training_job.errors import Fault
 from training_job.faults import Location, fault
 from training_job.inputs import CHANNEL_KEYS, CHANNEL_PLACES, absolute, channel, file_uri
+from training_job.instance_groups import group_fault, groups_of
 from training_job.spelling import nearest
 from training_job.words import service_name
 
@@ -223,7 +224,7 @@ def _hyperparameters(table: Mapping[str, Any], job_name: str, region: str, folde
     else:
         values = script_mode.encoded(
             own
-            | script_mode.distribution_hyperparameters(distribution, str(table.get("instance_type", "")))
+            | script_mode.distribution_hyperparameters(distribution, table.get("instance_type"))
             | script_mode.toolkit_hyperparameters(
                 program=program,
                 job_name=job_name,
@@ -267,6 +268,8 @@ def _distribution(table: Mapping[str, Any], found: Translation) -> dict[str, Any
         found.refuse(("distribution", "mpi", "processes_per_host"), f"must be 1 or more, not {count}")
     for index, name in enumerate(distribution.get("instance_groups", ())):
         _of_kind(name, str, ("distribution", "instance_groups", index), found)
+    if len(found.faults) == before and (what := group_fault(distribution, groups_of(table))):
+        found.refuse(("distribution", "instance_groups"), what)
     return dict(distribution)
 
 

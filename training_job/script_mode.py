@@ -47,8 +47,11 @@ def toolkit_hyperparameters(
     return found | ({"sagemaker_submit_directory": SOURCE_ARCHIVE} if packed else {})
 
 
-def distribution_hyperparameters(distribution: Mapping[str, Any], instance_type: str) -> dict[str, Any]:
-    """What makes the toolkits start MPI, SMDDP, torchrun or parameter servers."""
+def distribution_hyperparameters(distribution: Mapping[str, Any], instance_type: str | None) -> dict[str, Any]:
+    """What makes the toolkits start MPI, SMDDP, torchrun or parameter servers.
+
+    The type of a job of instance groups is None, as in the SDK: the toolkit then asks each host's own.
+    """
     found: dict[str, Any] = {}
     if "mpi" in distribution:
         mpi = distribution["mpi"]

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -104,11 +105,13 @@ def account(_account: StandInAccount) -> Iterator[StandInAccount]:
         s3.delete_object(Bucket=BUCKET, Key=found["Key"])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _account(_server: tuple[Front, str]) -> StandInAccount:
     """An account in which a job can run: role, bucket, network, file system, image, and the stack that tells of it."""
     front, url = _server
-    session = _Session(url)
+    # moto has one account in a process, which the tests of another module may have emptied or filled.
+    with urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset", method="POST")):
+        session = _Session(url)
     role = session.client("iam").create_role(RoleName="Trainer", AssumeRolePolicyDocument=json.dumps(TRUST))
     place = {"LocationConstraint": REGION}
     session.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration=place)

@@ -1,19 +1,31 @@
-"""An account with nothing in it, and CloudFormation that knows our templates: moto, taught."""
+"""An account with nothing in it, and CloudFormation that knows our templates: moto, taught, in a process of its own."""
 
 import json
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
-import tests.cloud.unknown_to_moto  # noqa: F401 - before the first stack
-from tests.s3_server import moto_s3
-
 REGION = "us-west-2"
+BY_NAME_ALONE = frozenset(
+    {
+        "AWS::Budgets::Budget",
+        "AWS::FSx::DataRepositoryAssociation",
+        "AWS::S3::BucketPolicy",
+    }
+)
+"""Types that moto was taught to note the name of, and nothing else."""
+MOUNT_NAME = "a1b2c3d4"
+"""Of every FSx for Lustre file system that a stack makes."""
+_ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -22,11 +34,21 @@ class EmptyAccount:
 
     url: str
     session: boto3.Session
+    failures: Path
 
     @cache  # noqa: B019 - as long as the tests run
     def client(self, service: str) -> Any:
         """A client that no command uses."""
         return self.session.client(service, endpoint_url=self.url)
+
+    @contextmanager
+    def failing(self, resource: str, reason: str) -> Iterator[None]:
+        """Have the creation of a resource of a stack, by its logical id, fail for a reason."""
+        self.failures.write_text(json.dumps({resource: reason}))
+        try:
+            yield
+        finally:
+            self.failures.write_text("{}")
 
     def counted(self) -> dict[str, int]:
         """How many there are of what a clean-up could remove."""
@@ -42,9 +64,19 @@ class EmptyAccount:
 
 
 @pytest.fixture(scope="session")
-def _taught_moto() -> Iterator[EmptyAccount]:
-    with moto_s3() as url:
-        yield EmptyAccount(url, boto3.Session("AKIALOOK", "homeport-secret", region_name=REGION))
+def _taught_moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmptyAccount]:
+    failures = tmp_path_factory.mktemp("moto") / "failures.json"
+    failures.write_text("{}")
+    command = [sys.executable, "-m", "tests.cloud.taught_moto", failures]
+    with subprocess.Popen(
+        command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
+        assert server.stdin
+        assert server.stdout
+        url = server.stdout.readline().strip()
+        assert url, "moto has not begun"
+        yield EmptyAccount(url, boto3.Session("AKIALOOK", "homeport-secret", region_name=REGION), failures)
+        server.stdin.close()
 
 
 @pytest.fixture

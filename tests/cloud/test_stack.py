@@ -1,6 +1,7 @@
 """stack up, down and status, against an account that has nothing yet."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,12 @@ import pytest
 
 from cloud import stack_client
 from cloud.__main__ import main
-from tests.cloud.empty_account import REGION, EmptyAccount
-from tests.cloud.unknown_to_moto import MOUNT_NAME, failing
+from cloud.answers import ask_account
+from cloud.aws import Aws
+from cloud.preflight import judge
+from tests.cloud.empty_account import MOUNT_NAME, REGION, EmptyAccount
+from tests.cloud.refusing_front import refusing_now_and_then
+from training_job.job_file import read_job
 
 NOTEBOOK = ["--parameter", "NotebookInstanceType=ml.t3.medium", "--parameter", "HomeportRequirement=homeport==0.1.0"]
 _tags = stack_client._tags
@@ -25,6 +30,7 @@ OUTPUTS = {
     "SubnetIds",
     "VpcId",
 }
+OWNER = "123456789012"
 Said = pytest.CaptureFixture[str]
 
 
@@ -85,6 +91,47 @@ def test_the_security_group_lets_in_the_group_itself_alone(empty_account: EmptyA
     assert not [rule for rule in found["IpPermissions"] if rule["IpRanges"] or rule["Ipv6Ranges"]]
     assert {(rule.get("FromPort"), rule.get("ToPort")) for rule in found["IpPermissions"]} >= {(988, 988), (1018, 1023)}
     assert {pair["GroupId"] for rule in found["IpPermissions"] for pair in rule["UserIdGroupPairs"]} == {group}
+
+
+def test_what_a_stack_makes_passes_the_checks_before_a_job(empty_account: EmptyAccount, tmp_path: Path) -> None:
+    main(["stack", "up", "--yes", "--parameter", "Efs=yes"])
+    outputs = outputs_of(empty_account)
+    lustre = {"Id": outputs["FsxFileSystemId"], "Type": "FSxLustre", "Path": f"/{outputs['FsxMountName']}/cifar10"}
+    efs = {"Id": outputs["EfsFileSystemId"], "Type": "EFS", "Path": "/checkpoints"}
+    request = {
+        "TrainingJobName": "job-1",
+        "AlgorithmSpecification": {"TrainingImage": "image", "TrainingInputMode": "File"},
+        "RoleArn": outputs["RoleArn"],
+        "InputDataConfig": [
+            {
+                "ChannelName": name,
+                "DataSource": {
+                    "FileSystemDataSource": {
+                        "FileSystemId": source["Id"],
+                        "FileSystemType": source["Type"],
+                        "FileSystemAccessMode": "ro",
+                        "DirectoryPath": source["Path"],
+                    }
+                },
+            }
+            for name, source in {"train": lustre, "home": efs}.items()
+        ],
+        "OutputDataConfig": {"S3OutputPath": f"s3://{outputs['BucketName']}/jobs"},
+        "ResourceConfig": {"InstanceType": "ml.m5.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 30},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 60},
+        "VpcConfig": {
+            "Subnets": outputs["SubnetIds"].split(","),
+            "SecurityGroupIds": outputs["SecurityGroupIds"].split(","),
+        },
+    }
+    (tmp_path / "job.json").write_text(json.dumps(request))
+    job = read_job(tmp_path / "job.json", now=datetime(2026, 11, 21, tzinfo=UTC), region=REGION)
+
+    verdict = judge(job, ask_account(Aws(REGION), job, whose=OWNER, region=REGION), region=REGION)
+
+    assert verdict.faults == ()
+    looked_at = ("subnets", "security groups", "file system", "role", "s3://")
+    assert not [fault for fault in verdict.unknown if fault.where.startswith(looked_at)]
 
 
 def test_up_again_changes_nothing(empty_account: EmptyAccount, capsys: Said) -> None:
@@ -153,9 +200,10 @@ def test_repositories_that_a_push_has_made_are_used(empty_account: EmptyAccount,
     assert len(empty_account.client("ecr").describe_repositories()["repositories"]) == 1
 
 
-@pytest.mark.usefixtures("empty_account")
-def test_the_resource_that_failed_first_is_told_and_why(capsys: Said) -> None:
-    with failing("Lustre", "No Lustre capacity is left in us-west-2a (Service: AmazonFSx; Status Code: 400)"):
+def test_the_resource_that_failed_first_is_told_and_why(empty_account: EmptyAccount, capsys: Said) -> None:
+    with empty_account.failing(
+        "Lustre", "No Lustre capacity is left in us-west-2a (Service: AmazonFSx; Status Code: 400)"
+    ):
         assert main(["stack", "up", "--yes"]) == 3
 
     told = capsys.readouterr().err
@@ -168,7 +216,7 @@ def test_the_resource_that_failed_first_is_told_and_why(capsys: Said) -> None:
 def test_up_after_a_failed_creation_removes_what_that_left_and_makes_it_anew(
     empty_account: EmptyAccount, capsys: Said
 ) -> None:
-    with failing("Lustre", "no capacity"):
+    with empty_account.failing("Lustre", "no capacity"):
         main(["stack", "up", "--yes", "--parameter", "Efs=yes"])
 
     assert main(["stack", "up"]) == 0
@@ -176,7 +224,7 @@ def test_up_after_a_failed_creation_removes_what_that_left_and_makes_it_anew(
     assert stack_of(empty_account)["StackStatus"] == "ROLLBACK_COMPLETE"
     assert main(["stack", "up", "--yes"]) == 0
     assert stack_of(empty_account)["StackStatus"] == "CREATE_COMPLETE"
-    assert outputs_of(empty_account)["EfsName"] == "shared"
+    assert outputs_of(empty_account)["EfsName"] == "home"
 
 
 def test_a_client_that_was_killed_before_it_carried_out_its_change_is_started_again(
@@ -228,6 +276,40 @@ def test_a_client_that_was_killed_while_it_waited_is_started_again_and_waits(
     assert said.startswith("stack homeport is CREATE_IN_PROGRESS: waiting\n")
     assert "  CREATE_COMPLETE      Lustre (AWS::FSx::FileSystem)\n" in said
     assert said.endswith("stack homeport: nothing to change\n")
+
+
+@pytest.mark.parametrize(
+    ("status", "way_out"),
+    [
+        ("UPDATE_ROLLBACK_FAILED", "aws cloudformation continue-update-rollback --stack-name homeport"),
+        ("DELETE_FAILED", "homeport-cloud stack down --yes"),
+    ],
+)
+@pytest.mark.usefixtures("empty_account")
+def test_a_stack_that_only_a_person_can_mend_is_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: Said, status: str, way_out: str
+) -> None:
+    found = stack_client.Observed("id", status, "no rights", {"homeport": "homeport"}, {}, {})
+    monkeypatch.setattr(stack_client.StackClient, "observe", lambda *_: found)
+
+    assert main(["stack", "up", "--yes"]) == 3
+
+    told = capsys.readouterr().err
+    assert f"stack homeport is {status}: no rights. " in told
+    assert way_out in told
+
+
+def test_up_goes_on_though_aws_throttles_and_fails(
+    empty_account: EmptyAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with refusing_now_and_then(empty_account.url) as front:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", front.url)
+
+        assert main(["stack", "up", "--yes"]) == 0
+
+    assert front.refused >= 3
+    assert stack_of(empty_account)["StackStatus"] == "CREATE_COMPLETE"
+    assert empty_account.counted().items() >= {"FSx": 1, "buckets": 1, "stacks": 1}.items()
 
 
 def test_down_shows_what_goes_and_what_stays_and_removes_nothing_without_yes(

@@ -9,12 +9,11 @@ import pytest
 from botocore.loaders import Loader
 from cfnlint import api
 from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
-from moto.core.common_models import CloudFormationModel
+from moto.cloudformation.parsing import get_model_map
 
 from cloud.composition import compose
 from cloud.templates import PARTS, Part
-from tests.cloud.empty_account import REGION, EmptyAccount
-from tests.cloud.unknown_to_moto import BY_NAME_ALONE
+from tests.cloud.empty_account import BY_NAME_ALONE, REGION, EmptyAccount
 
 EVERYTHING = {
     "Nat": "yes",
@@ -215,14 +214,10 @@ def test_the_notebooks_are_of_kinds_that_sagemaker_has() -> None:
 
 
 def test_what_moto_does_not_know_is_what_it_was_taught() -> None:
-    known = {model.cloudformation_type() for model in CloudFormationModel.__subclasses__() if _is_motos(model)}
+    known = set(get_model_map())
     used = {resource["Type"] for part in PARTS for resource in part.template["Resources"].values()}
 
-    assert used - known == BY_NAME_ALONE | {"AWS::FSx::FileSystem"}
-
-
-def _is_motos(model: type) -> bool:
-    return model.__module__.startswith("moto.")
+    assert used - known == BY_NAME_ALONE | {"AWS::FSx::FileSystem", "AWS::EC2::SecurityGroupEgress"}
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
@@ -271,7 +266,8 @@ def _values(account: EmptyAccount) -> dict[str, str]:
 def test_the_script_at_the_start_of_a_notebook_is_no_longer_than_sagemaker_takes(empty_account: EmptyAccount) -> None:
     part = next(part for part in PARTS if part.name == "notebook")
     values = _values(empty_account)
-    empty_account.client("cloudformation").create_stack(
+    cloudformation, sagemaker = empty_account.client("cloudformation"), empty_account.client("sagemaker")
+    cloudformation.create_stack(
         StackName="alone",
         TemplateBody=json.dumps(part.template),
         Parameters=[
@@ -279,9 +275,8 @@ def test_the_script_at_the_start_of_a_notebook_is_no_longer_than_sagemaker_takes
         ],
     )
 
-    sagemaker: Any = empty_account.client("sagemaker")
-    (config,) = sagemaker.list_notebook_instance_lifecycle_configs()["NotebookInstanceLifecycleConfigs"]
-    name = config["NotebookInstanceLifecycleConfigName"]
+    made = cloudformation.describe_stack_resource(StackName="alone", LogicalResourceId="NotebookStart")
+    name = made["StackResourceDetail"]["PhysicalResourceId"].rpartition("/")[2]
     content = sagemaker.describe_notebook_instance_lifecycle_config(NotebookInstanceLifecycleConfigName=name)
     script = content["OnStart"][0]["Content"]
     assert len(script) <= 16_384

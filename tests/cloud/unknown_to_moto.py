@@ -1,16 +1,21 @@
 """What moto's CloudFormation does not know, taught to it as far as the templates need it.
 
-FSx for Lustre behaves: it is described with its mount name, and gone when deleted. BY_NAME_ALONE only note that they
-were made, so that a green deploy proves nothing about them. Change sets tell what becomes of each resource, put out
-what their stack puts out, and take all back when one resource fails; a stack keeps what it is to keep, and drops its
-route tables. ECR's repositories are found by their tags. S3 keeps the SHA-256 that an object is sent with. Import this
-before the first stack.
+FSx for Lustre and egress rules behave: a file system is described with its mount name, and gone when deleted.
+BY_NAME_ALONE only note that they were made, so that a green deploy proves nothing about them. Change sets tell what
+becomes of each resource, put out what their stack puts out, and take all back when one resource fails; a stack keeps
+what it is to keep, and drops its route tables. ECR's repositories are found by their tags. S3 keeps the SHA-256 that an
+object is sent with.
+
+It changes moto for the whole of a process, so only taught_moto.py imports it, with a file as its argument, which says
+what fails when it is made.
 """
 
 import ipaddress
 import itertools
+import json
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Self
 
 from moto.cloudformation import models, parsing
@@ -22,26 +27,7 @@ from moto.fsx.models import fsx_backends
 from moto.resourcegroupstaggingapi import models as tagging
 from moto.s3.responses import S3Response
 
-BY_NAME_ALONE = frozenset(
-    {
-        "AWS::Budgets::Budget",
-        "AWS::EC2::SecurityGroupEgress",
-        "AWS::FSx::DataRepositoryAssociation",
-        "AWS::S3::BucketPolicy",
-    }
-)
-MOUNT_NAME = "a1b2c3d4"
-_FAILING: dict[str, str] = {}
-
-
-@contextmanager
-def failing(resource: str, reason: str) -> Iterator[None]:
-    """Have the creation of a resource, by its logical id, fail for a reason."""
-    _FAILING[resource] = reason
-    try:
-        yield
-    finally:
-        del _FAILING[resource]
+from tests.cloud.empty_account import BY_NAME_ALONE, MOUNT_NAME
 
 
 class _Named(CloudFormationModel):
@@ -84,6 +70,44 @@ for _kind in sorted(BY_NAME_ALONE):
     _members = {key: value for key, value in vars(_Named).items() if key not in ("__dict__", "__weakref__")}
     _members |= {"cloudformation_type": staticmethod(lambda kind=_kind: kind)}
     globals()[_kind.replace("::", "")] = type(_kind.replace("::", ""), (CloudFormationModel,), _members)
+
+
+class EgressRule(CloudFormationModel):
+    """AWS::EC2::SecurityGroupEgress, a rule of moto's own group."""
+
+    def __init__(self, group: str) -> None:
+        self.group = group
+
+    @property
+    def physical_resource_id(self) -> str:
+        return self.group
+
+    @staticmethod
+    def cloudformation_name_type() -> str:
+        return ""
+
+    @staticmethod
+    def cloudformation_type() -> str:
+        return "AWS::EC2::SecurityGroupEgress"
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls, resource_name: str, cloudformation_json: dict[str, Any], account_id: str, region_name: str, **_: Any
+    ) -> Self:
+        del resource_name
+        asked = cloudformation_json["Properties"]
+        ec2_backends[account_id][region_name].authorize_security_group_egress(
+            asked["GroupId"],
+            asked["IpProtocol"],
+            asked.get("FromPort"),
+            asked.get("ToPort"),
+            [],
+            source_groups=[{"GroupId": asked["DestinationSecurityGroupId"]}],
+        )
+        return cls(asked["GroupId"])
+
+    def delete(self, account_id: str, region_name: str) -> None:
+        """It goes with its group."""
 
 
 class LustreFileSystem(CloudFormationModel):
@@ -148,6 +172,7 @@ _clean, _create, _execute, _delete, _delete_one = (
     parsing.ResourceMap._delete_resource,
 )
 _checksum_of_sdks = S3Response._get_checksum
+_FAILING = Path(sys.argv[1])
 
 
 def _clean_with_addresses(tree: Any, resources: Any) -> Any:
@@ -165,7 +190,7 @@ def _clean_with_addresses(tree: Any, resources: Any) -> Any:
 
 def _create_or_fail(logical_id: str, resource_json: Any, resources_map: Any, *args: Any, **named: Any) -> Any:
     kind = resource_json["Type"]
-    if reason := _FAILING.get(logical_id):
+    if reason := json.loads(_FAILING.read_text()).get(logical_id):
         raise _Failed(logical_id, kind, reason)
     made = _create(logical_id, resource_json, resources_map, *args, **named)
     if made is not None:

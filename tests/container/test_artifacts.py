@@ -38,6 +38,7 @@ def model_uri(ran: Ran) -> str:
     return str(ran.description["ModelArtifacts"]["S3ModelArtifacts"])
 
 
+@pytest.mark.effect("OutputDataConfig.S3OutputPath", "OutputDataConfig.CompressionType")
 @pytest.mark.parametrize("count", [1, 3])
 def test_artifacts_are_packed_rooted_merged_and_delivered(shell: Shell, bucket: Bucket, count: int) -> None:
     ran = shell.train(shell.job(LEAVE, hosts=count, more=TO_BUCKET))
@@ -54,6 +55,7 @@ def test_artifacts_are_packed_rooted_merged_and_delivered(shell: Shell, bucket: 
     assert (writers in ran.out) == (count == 3)
 
 
+@pytest.mark.effect("OutputDataConfig.CompressionType")
 @pytest.mark.parametrize("count", [1, 3])
 def test_uncompressed_artifacts_are_files_here_and_there(shell: Shell, bucket: Bucket, count: int) -> None:
     ran = shell.train(shell.job(LEAVE, hosts=count, more=AS_FILES))

@@ -72,6 +72,7 @@ def hosts_of(count: int) -> list[str]:
     return [f"algo-{number + 1}" for number in range(count)]
 
 
+@pytest.mark.effect("InputDataConfig.DataSource.S3DataSource", "InputDataConfig.InputMode")
 @pytest.mark.parametrize("count", HOSTS)
 @pytest.mark.parametrize("mode", ["File", "FastFile"])
 def test_every_host_reads_every_object(shell: Shell, data: Data, mode: str, count: int) -> None:
@@ -85,6 +86,7 @@ def test_every_host_reads_every_object(shell: Shell, data: Data, mode: str, coun
     assert [ran.log(host) for host in hosts_of(count)] == ["every byte\n"] * count
 
 
+@pytest.mark.effect("InputDataConfig.DataSource.S3DataSource")
 @pytest.mark.parametrize("count", HOSTS)
 @pytest.mark.parametrize("mode", ["File", "FastFile"])
 def test_shards_are_disjoint_and_whole(shell: Shell, data: Data, mode: str, count: int) -> None:
@@ -137,6 +139,7 @@ def record(content: bytes) -> bytes:
     return struct.pack("<II", 0xCED7230A, len(content)) + content + bytes(-len(content) % 4)
 
 
+@pytest.mark.effect("InputDataConfig.InputMode", "InputDataConfig.RecordWrapperType")
 @pytest.mark.parametrize("count", HOSTS)
 @pytest.mark.parametrize("wrapping", ["None", "RecordIO"])
 def test_a_pipe_is_one_pass_an_epoch(shell: Shell, data: Data, wrapping: str, count: int) -> None:
@@ -164,6 +167,7 @@ def test_a_pipes_shards_are_disjoint_and_whole(shell: Shell, data: Data, count: 
     assert [ran.log(host) for host in hosts_of(count)] == ["epoch 0\nepoch 1\n"] * count
 
 
+@pytest.mark.effect("InputDataConfig.CompressionType")
 def test_gzip_is_decompressed_on_the_stream(shell: Shell, data: Data, s3: Served) -> None:
     for path, content in data.objects.items():
         s3.put("bucket", f"zipped/{path}", gzip.compress(content[:1000]) + gzip.compress(content[1000:]))
@@ -197,6 +201,7 @@ def test_an_augmented_manifest_is_a_record_for_each_attribute(shell: Shell, data
     assert [ran.log(host) for host in hosts_of(count)] == ["epoch 0\nepoch 1\n"] * count
 
 
+@pytest.mark.effect("InputDataConfig.ShuffleConfig")
 @pytest.mark.usefixtures("data")
 def test_a_seed_shuffles_every_epoch_anew_and_a_reader_may_leave_early(shell: Shell) -> None:
     more = channel('uri = "s3://bucket/set", input_mode = "Pipe", shuffle_seed = 5')

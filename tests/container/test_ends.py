@@ -78,6 +78,7 @@ def test_a_host_that_exits_well_and_early_stops_nobody(shell: Shell) -> None:
     assert "late" in ran.log("algo-3")
 
 
+@pytest.mark.effect("StoppingCondition.MaxRuntimeInSeconds")
 def test_a_job_that_runs_too_long_is_told_so_and_its_work_is_kept(shell: Shell) -> None:
     script = "trap 'echo saved > /opt/ml/model/w; exit 0' TERM; sleep 300 & wait"
 

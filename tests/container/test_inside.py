@@ -40,6 +40,7 @@ def test_the_tree_is_sagemakers(shell: Shell) -> None:
     ]
 
 
+@pytest.mark.effect("ResourceConfig.InstanceCount")
 def test_hosts_find_each_other_by_name_and_are_called_as_in_ec2(shell: Shell) -> None:
     more = '[inputs]\nseen = { uri = "fsx://training-data", access = "rw" }'
     stay = "cd /opt/ml/input/data/seen; touch $HOST; until [ -e algo-1 -a -e algo-2 ]; do sleep 0.05; done"
@@ -62,6 +63,7 @@ def test_each_host_has_its_own_model_directory_and_collisions_are_named(shell: S
     assert "s was written" not in ran.out
 
 
+@pytest.mark.effect("AlgorithmSpecification.TrainingImage")
 def test_what_the_image_baked_into_the_model_directory_is_not_seen(
     shell: Shell, api: APIClient, tmp_path: Path
 ) -> None:
@@ -77,6 +79,7 @@ def test_what_the_image_baked_into_the_model_directory_is_not_seen(
     assert ran.log().split() == ["/opt/ml/code:", "baked", "/opt/ml/model:"]
 
 
+@pytest.mark.effect("InputDataConfig.DataSource.FileSystemDataSource.FileSystemAccessMode")
 def test_a_read_only_file_system_refuses_to_be_written(shell: Shell) -> None:
     (shell.folder / "fsx" / "train").mkdir()
     (shell.folder / "fsx" / "train" / "a").write_text("data")
@@ -90,6 +93,10 @@ def test_a_read_only_file_system_refuses_to_be_written(shell: Shell) -> None:
     assert [path.name for path in (shell.folder / "fsx" / "train").iterdir()] == ["a"]
 
 
+@pytest.mark.effect(
+    "InputDataConfig.DataSource.FileSystemDataSource.DirectoryPath",
+    "InputDataConfig.DataSource.FileSystemDataSource.FileSystemType",
+)
 @pytest.mark.parametrize("uri", ["fsx://training-data/shared", "efs://home/shared"])
 def test_a_file_system_is_live_between_hosts(shell: Shell, uri: str) -> None:
     folder = shell.folder / ("fsx" if uri.startswith("fsx") else "efs") / "shared"
@@ -106,6 +113,7 @@ def test_a_file_system_is_live_between_hosts(shell: Shell, uri: str) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["answer", "note"]
 
 
+@pytest.mark.effect("EnableNetworkIsolation")
 def test_an_isolated_job_has_an_internal_network_and_its_peers(shell: Shell, api: APIClient) -> None:
     script = f"{BOTH_RESOLVE}; echo peer; while [ ! -e /opt/ml/input/data/sync/go ]; do sleep 0.1; done"
     more = 'enable_network_isolation = true\n[inputs]\nsync = "fsx://training-data"'
@@ -119,6 +127,7 @@ def test_an_isolated_job_has_an_internal_network_and_its_peers(shell: Shell, api
     assert shell.end(name, process).code == 0
 
 
+@pytest.mark.effect("AlgorithmSpecification.ContainerEntrypoint", "AlgorithmSpecification.ContainerArguments")
 def test_entrypoint_and_arguments_replace_train_as_sagemaker_has_it(shell: Shell) -> None:
     for more, said in (
         ('container_entry_point = ["echo", "entry"]', "entry"),
@@ -131,6 +140,7 @@ def test_entrypoint_and_arguments_replace_train_as_sagemaker_has_it(shell: Shell
         assert shell.train(path).log().strip() == said
 
 
+@pytest.mark.effect("ResourceConfig.InstanceType")
 def test_virtual_gpus_are_listed_where_the_toolkits_count(shell: Shell) -> None:
     ran = shell.train(
         shell.job("nvidia-smi --list-gpus | grep -c '^GPU '"),
@@ -144,6 +154,7 @@ def test_virtual_gpus_are_listed_where_the_toolkits_count(shell: Shell) -> None:
     assert "8 virtual" in ran.out
 
 
+@pytest.mark.effect("AlgorithmSpecification.MetricDefinitions")
 def test_metrics_are_read_from_the_log(shell: Shell) -> None:
     more = "metric_definitions = [{ name = 'loss', regex = 'loss: ([0-9.]+)' }, { name = 'none', regex = 'x(y)z' }]"
     path = shell.job("echo 'loss: 0.5'; echo 'loss: 0.25 '")
@@ -159,6 +170,7 @@ def test_metrics_are_read_from_the_log(shell: Shell) -> None:
     assert "none: no line matched its regex" in ran.out
 
 
+@pytest.mark.effect("Environment")
 def test_secrets_are_written_nowhere(shell: Shell) -> None:
     path = shell.job("test ${#MY_API_TOKEN} = 14")
     text = path.read_text().replace("environment = {", 'environment = { MY_API_TOKEN = "planted-secret",')

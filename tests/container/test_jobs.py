@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -184,6 +185,22 @@ def test_a_name_is_taken_while_its_job_runs_and_afterwards(shell: Shell) -> None
     assert "names must be unique, and a training job with this name already exists (InProgress" in beside.stderr
     assert "already exists (Stopped" in after.stderr
     assert not (shell.folder / "elsewhere").exists()
+
+
+def test_jobs_of_one_file_that_begin_in_the_same_second_have_names_of_their_own(shell: Shell) -> None:
+    job = shell.job("echo $TRAINING_JOB_NAME")
+    base = f"{shell.name()}-{'x' * 60}"
+    job.write_text(job.read_text().replace('name = "shell"', f'name = "{base}"'))
+
+    ran = [process.communicate(timeout=120) for process in [shell.start("train", job, "--json") for _ in range(5)]]
+
+    names = [json.loads(out)["TrainingJobName"] for out, _ in ran]
+    assert len(set(names)) == 5, names
+    for name in names:
+        assert re.fullmatch(r"job-[0-9]+-[0-9]+-x+-[0-9]{8}-[0-9]{6}", name)
+        assert len(name) == 63
+        assert (shell.folder / "runs" / name / "logs" / "algo-1.log").read_text() == f"{name}\n"
+    assert {line[0] for line in listed(shell).values()} == {"Completed"}
 
 
 def test_a_detached_job_outlives_its_terminal_and_says_everything_in_its_folder(shell: Shell) -> None:

@@ -53,6 +53,7 @@ def test_while_the_job_runs_the_bucket_follows_every_change_and_holds_the_last(s
     assert f"/opt/ml/checkpoints: {4 * count} files kept" in ran.out
 
 
+@pytest.mark.effect("CheckpointConfig")
 @pytest.mark.parametrize("count", HOSTS)
 def test_every_host_of_the_next_job_has_what_the_first_left_before_it_begins(
     shell: Shell, bucket: Bucket, count: int
@@ -118,6 +119,7 @@ def test_a_failed_job_keeps_its_checkpoints_and_no_link(shell: Shell, bucket: Bu
     assert "/opt/ml/checkpoints/algo-1-link is a symbolic link: it is not uploaded" in ran.out
 
 
+@pytest.mark.effect("TensorBoardOutputConfig")
 def test_tensorboards_and_intermediate_files_are_kept_in_step(shell: Shell, bucket: Bucket) -> None:
     script = AWAIT + (
         "cd /opt/ml/output; mkdir -p tensorboard/run intermediate/deep intermediate/.tmp.sagemaker_s3_sync; "

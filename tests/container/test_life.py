@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from docker import APIClient
 
-from tests.container.conftest import BASE, Ran, Shell, printed, wait_for
+from local_mode.part_files import SUFFIX
+from tests.container.conftest import BASE, Ran, Shell, half_done, printed, wait_for
 from tests.held_s3 import Held, held_s3
 from tests.s3_server import KEYS
 
@@ -130,6 +134,7 @@ CAUSES = {
 }
 
 
+@pytest.mark.effect("StoppingCondition.MaxRuntimeInSeconds", "StoppingCondition.MaxWaitTimeInSeconds")
 @pytest.mark.parametrize("cause", CAUSES.values(), ids=CAUSES)
 def test_a_job_ends_as_its_cause_says(shell: Shell, api: APIClient, cause: Cause) -> None:
     name, process = shell.begin(shell.job(cause.script, hosts=cause.hosts, more=cause.more))
@@ -168,26 +173,59 @@ def held(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
         yield server
 
 
-@pytest.mark.parametrize(
-    ("more", "passed"),
-    [
-        ('checkpoint_s3_uri = "s3://slow/held/"', ["Starting"]),
-        ('[inputs]\ntrain = "s3://slow/held/"', ["Starting", "Downloading"]),
-    ],
-)
-def test_a_job_that_is_stopped_before_it_has_containers_is_stopped(
-    shell: Shell, held: Held, more: str, passed: list[str]
+CHECKPOINTS = 'checkpoint_s3_uri = "s3://slow/held/"'
+CHANNEL = '[inputs]\ntrain = {{ uri = "s3://slow/held/", input_mode = "{0}" }}'
+SOURCE = '[hyperparameters]\nsagemaker_submit_directory = "s3://slow/held/file"'
+# What the job asks of a bucket before it has containers, and which of the bucket's answers never comes.
+SILENCES = {
+    "a list of checkpoints": (CHECKPOINTS, "LIST", ["Starting"]),
+    "whether checkpoints may be written": (CHECKPOINTS, "PUT", ["Starting"]),
+    "a checkpoint": (CHECKPOINTS, "GET", ["Starting"]),
+    "the source archive": (SOURCE, "HEAD", ["Starting"]),
+    "a list of a pipe's objects": (CHANNEL.format("Pipe"), "LIST", ["Starting"]),
+    "a list of what FastFile shows": (CHANNEL.format("FastFile"), "LIST", ["Starting"]),
+    "a list of a channel's objects": (CHANNEL.format("File"), "LIST", ["Starting", "Downloading"]),
+    "an object of a channel": (CHANNEL.format("File"), "GET", ["Starting", "Downloading"]),
+}
+SOON = 4  # seconds that a stop takes at most, on a machine that has other things to do
+
+
+@pytest.mark.parametrize(("more", "silent", "passed"), SILENCES.values(), ids=SILENCES)
+def test_a_job_that_is_stopped_before_it_has_containers_is_stopped_at_once(
+    shell: Shell, held: Held, more: str, silent: str, passed: list[str]
 ) -> None:
+    held.holds = (silent,)
     name, process = shell.begin(shell.job(LEAVES, more=more))
     wait_for(lambda: held.asked.is_set() or process.poll() is not None)
 
+    stopped = time.monotonic()
     process.terminate()
     ran = shell.end(name, process, timeout=30)
 
+    assert time.monotonic() - stopped < SOON
     assert_ended(ran, "Stopped", 4)
     assert statuses(ran) == [*passed, "Stopping", "Stopped"]
     assert "BillableTimeInSeconds" not in ran.description or "Downloading" in passed
     assert not (ran.folder / "output").exists()
+
+
+@pytest.mark.parametrize(("way", "code"), [("Ctrl-C", 130), ("homeport-local stop", 4)])
+def test_every_way_to_stop_a_job_ends_the_wait_for_a_silent_server(
+    shell: Shell, held: Held, way: str, code: int
+) -> None:
+    held.holds = ("LIST",)
+    name, process = shell.begin(shell.job(LEAVES, more=CHECKPOINTS))
+    wait_for(lambda: held.asked.is_set() or process.poll() is not None)
+
+    stopped = time.monotonic()
+    if way == "Ctrl-C":
+        process.send_signal(signal.SIGINT)
+    else:
+        assert shell.ask("stop", name).returncode == 0
+    ran = shell.end(name, process, timeout=30)
+
+    assert time.monotonic() - stopped < SOON
+    assert_ended(ran, "Stopped", code)
 
 
 def test_a_job_that_is_stopped_while_it_uploads_is_stopped_and_its_artifacts_arrive(shell: Shell, held: Held) -> None:
@@ -201,6 +239,45 @@ def test_a_job_that_is_stopped_while_it_uploads_is_stopped_and_its_artifacts_arr
     assert_ended(ran, "Stopped", 4)
     assert statuses(ran) == ["Starting", "Training", "Uploading", "Stopping", "Stopped"]
     assert sorted(held.written) == [f"/slow/{name}/output/{file}" for file in ("model.tar.gz", "output.tar.gz")]
+
+
+KILLED = {
+    "Starting": (CHECKPOINTS, "LIST", "true", ["Starting"]),
+    "Downloading": (CHANNEL.format("File"), "GET", "true", ["Starting", "Downloading"]),
+    "Training": ("", "", "sleep 300", ["Starting", "Training"]),
+    "Uploading": ('output_path = "s3://slow"', "OUTPUT", "true", ["Starting", "Training", "Uploading"]),
+}
+
+
+@pytest.mark.parametrize(("status", "command"), list(zip(KILLED, ("list", "describe", "stop", "list"), strict=True)))
+def test_a_job_whose_harness_is_killed_has_failed_where_it_was_and_the_next_command_says_so(
+    shell: Shell, held: Held, left: Callable[[], list[str]], status: str, command: str
+) -> None:
+    more, silent, then, passed = KILLED[status]
+    held.holds = (silent,)
+    name, process = shell.begin(shell.job(f"echo ready; {then}", hosts=2, more=more))
+    folder = shell.folder / "runs" / name
+    wait_for(lambda: held.asked.is_set() or (not silent and printed(folder, "ready", "algo-2")()))
+    killed = datetime.now(UTC)
+    process.kill()
+    process.communicate()
+
+    asked = shell.ask(command, *([] if command == "list" else [name]))
+
+    found = json.loads((folder / "describe.json").read_text())
+    reason = f"InternalServerError: the process that ran this job was killed while it was {status}; "
+    assert found["FailureReason"].startswith(reason)
+    assert [step["Status"] for step in found["SecondaryStatusTransitions"]] == [*passed, "Failed"]
+    assert datetime.fromisoformat(found["TrainingEndTime"]) <= killed + timedelta(seconds=1)
+    assert (asked.returncode, left()) == (2 if command == "stop" else 0, [])
+    assert "Failed" in asked.stdout + asked.stderr
+    assert list(folder.rglob(f"*{SUFFIX}")) == []
+    assert not (folder / ".lock").exists()
+    held.let_go.set()
+    after = shell.train(shell.job("true"))
+    assert after.code == 0, after.err
+    assert half_done(shell) == []
+    assert json.loads(shell.ask("describe", name, "--json").stdout) == found
 
 
 def test_sigterm_reaches_every_host_within_half_a_second_and_is_waited_for(shell: Shell) -> None:
@@ -219,6 +296,7 @@ def test_sigterm_reaches_every_host_within_half_a_second_and_is_waited_for(shell
     assert max(float(lines[0]) for lines in left) - stopped < 0.5
 
 
+@pytest.mark.effect("RetryStrategy")
 def test_a_container_that_vanishes_is_replaced_as_often_as_the_job_says(shell: Shell, api: APIClient) -> None:
     again = "/opt/ml/input/data/sync/again"
     script = f"[ -e {again} ] && {{ {LEAVES}; exit 0; }}; touch {again}; echo ready; sleep 300"
@@ -244,6 +322,7 @@ done
 echo $n > /opt/ml/model/epochs"""
 
 
+@pytest.mark.effect("EnableManagedSpotTraining", "CheckpointConfig")
 def test_a_job_interrupted_twice_does_as_many_epochs_and_says_what_it_lost(shell: Shell) -> None:
     more = 'use_spot_instances = true\nmax_run = 60\nmax_wait = 90\ncheckpoint_s3_uri = "s3://{0}/ck"\n'
     for bucket in ("straight", "drilled"):

@@ -15,6 +15,7 @@ HELD = (
 )
 
 
+@pytest.mark.effect("ResourceConfig.InstanceType")
 def test_a_host_may_be_held_to_its_instance_type(shell: Shell) -> None:
     job = shell.job(f"{HELD}; df --output=size -B1 /dev/shm | tail -1")
 

@@ -224,3 +224,29 @@ def test_two_hosts_of_two_processes_are_four_ranks_with_the_same_weights(toolkit
         (3, 4, 1, "algo-2"),
     ]
     assert len({rank["weights_sha256"] for rank in ranks}) == 1
+
+
+@pytest.mark.effect("ResourceConfig.InstanceGroups")
+def test_only_the_group_that_the_distribution_names_runs_mpi(toolkits: Shell) -> None:
+    text = """
+import os
+size = int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1"))
+found = (os.environ["SM_CURRENT_INSTANCE_GROUP"], os.environ["SM_CURRENT_HOST"], int(os.environ["SM_NUM_GPUS"]), size)
+rank = os.environ.get("OMPI_COMM_WORLD_RANK", "none")
+open(os.path.join(os.environ["SM_OUTPUT_DATA_DIR"], f"{found[0]}-{rank}"), "w").write(repr(found))
+"""
+    job = _script_job(toolkits, text, "[distribution]\nmpi.enabled = true\ninstance_groups = ['dnn']")
+    groups = (("data", "ml.c5.xlarge"), ("dnn", "ml.p3.16xlarge"))
+    listed = ", ".join(
+        f'{{ instance_group_name = "{name}", instance_type = "{kind}", instance_count = 1 }}' for name, kind in groups
+    )
+    job.write_text(job.read_text().replace('instance_type = "ml.p3.16xlarge"', f"instance_groups = [{listed}]", 1))
+
+    ran = toolkits.train(job, "--virtual-gpus", "2")
+
+    assert ran.code == 0, ran.out
+    assert {name: content.decode() for name, content in ran.packed("output.tar.gz").items() if "-" in name} == {
+        "data-none": repr(("data", "algo-1", 0, 1)),
+        "dnn-0": repr(("dnn", "algo-2", 2, 2)),
+        "dnn-1": repr(("dnn", "algo-2", 2, 2)),
+    }

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from time import monotonic
@@ -23,6 +24,7 @@ from local_mode.engine import Ended, Engine, Host, NoSuchDirectory, Program
 from local_mode.engine_log import Entry, entries
 from local_mode.plan import RunPlan
 from local_mode.staging import host_archive
+from local_mode.warm_pool import CacheVolume
 from tests.fakes import FakeEngine, Script, a_job, a_plan
 from training_job.errors import ImageCannotTrain, ImageNotFound, MachineCannot
 
@@ -319,6 +321,25 @@ def test_what_belongs_to_a_job_names_its_owner_until_it_is_gone(plan: Plan, engi
             assert engine.owners()[asked.name] == OWNER
 
     assert asked.name not in engine.owners()
+
+
+def test_a_warm_pools_volume_outlives_its_job_and_goes_by_the_pools_name(plan: Plan, engine: Engine) -> None:
+    asked = plan()
+    volume = CacheVolume(asked.name, "algo-1", OWNER)
+
+    with (
+        engine.network(asked, OWNER),
+        engine.host(asked, replace(asked.hosts[0], cache_volume=volume), OWNER) as host,
+    ):
+        host.put(host_archive(asked.hosts[0]))
+        engine.remove_pools([asked.name])
+        held = engine.pools().get(asked.name)
+    engine.remove([asked.name])
+    kept = engine.pools().get(asked.name)
+    engine.remove_pools([asked.name])
+
+    assert (held, kept) == (OWNER, OWNER)
+    assert asked.name not in engine.pools()
 
 
 def test_a_host_that_still_runs_is_gone_on_exit(plan: Plan, engine: Engine) -> None:

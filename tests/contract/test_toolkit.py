@@ -71,6 +71,9 @@ def job_file(tmp_path: Path) -> Callable[[str], TrainingJob]:
     return job
 
 
+@pytest.mark.effect(
+    "HyperParameters", "InputDataConfig.ChannelName", "InputDataConfig.ContentType", "ResourceConfig.InstanceType"
+)
 def test_one_host_is_read_as_it_was_meant(read: Read, tmp_path: Path, job_file: Callable[[str], TrainingJob]) -> None:
     (seen,) = read(
         job_file(
@@ -183,6 +186,7 @@ def test_three_hosts_agree_who_leads(
         assert hosts[0]["framework"]["sagemaker_instance_type"] == "ml.p3.16xlarge"
 
 
+@pytest.mark.effect("ResourceConfig.InstanceGroups")
 def test_groups_of_a_heterogeneous_cluster_are_told_apart(read: Read, job_file: Callable[[str], TrainingJob]) -> None:
     hosts = read(
         job_file(

@@ -41,6 +41,7 @@ def test_a_job_without_inputs_and_hyperparameters_finds_empty_objects() -> None:
     assert host.files["hyperparameters.json"] == b"{}"
 
 
+@pytest.mark.effect("HyperParameters")
 def test_hyperparameters_are_flat_text() -> None:
     host = only_host(a_job(HyperParameters={"sagemaker_program": '"train.py"', "epochs": "5", "opt": '"é"'}))
 
@@ -49,6 +50,7 @@ def test_hyperparameters_are_flat_text() -> None:
     )
 
 
+@pytest.mark.effect("InputDataConfig.ContentType")
 def test_content_type_stands_first_and_only_where_it_is_given() -> None:
     channel = an_s3_channel("a", ContentType="text/csv", RecordWrapperType="RecordIO", InputMode="Pipe")
     host = only_host(a_job(InputDataConfig=[channel, an_fsx_channel("b")]))
@@ -67,6 +69,7 @@ def test_a_sharded_channel_says_so() -> None:
     assert json.loads(host.files["inputdataconfig.json"])["a"]["S3DistributionType"] == "ShardedByS3Key"
 
 
+@pytest.mark.effect("AlgorithmSpecification.TrainingInputMode")
 def test_the_jobs_input_mode_holds_for_channels_without_one_of_their_own() -> None:
     specification = {"TrainingImage": "i", "TrainingInputMode": "FastFile"}
     channels = [an_s3_channel("a"), an_s3_channel("b", InputMode="File")]
@@ -96,6 +99,7 @@ def test_hosts_differ_in_nothing_but_themselves() -> None:
     assert second.environment == first.environment
 
 
+@pytest.mark.effect("ResourceConfig.InstanceGroups")
 def test_instance_groups_number_their_hosts_on_and_get_their_own_channels() -> None:
     groups = [
         {"InstanceGroupName": "cpu", "InstanceType": "ml.c5.xlarge", "InstanceCount": 2},
@@ -127,6 +131,7 @@ def test_instance_groups_number_their_hosts_on_and_get_their_own_channels() -> N
     assert [list(json.loads(host.files["inputdataconfig.json"])) for host in hosts] == [["a"], ["a"], ["a", "b"]]
 
 
+@pytest.mark.effect("TrainingJobName", "Environment")
 def test_the_environment_is_the_platforms_and_the_jobs() -> None:
     host = only_host(a_job(RoleArn=ROLE, Environment={"SEED": "1", "AWS_REGION": "mars"}))
 

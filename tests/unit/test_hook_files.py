@@ -13,6 +13,7 @@ def test_a_job_that_asks_for_none_has_none() -> None:
     assert hook_files(a_job()) == {}
 
 
+@pytest.mark.effect("DebugHookConfig", "ProfilerConfig")
 @pytest.mark.parametrize(
     ("asked", "name", "content"),
     [

@@ -74,6 +74,7 @@ def test_a_file_system_by_name_is_in_the_request_as_the_service_knows_it(tmp_pat
     ]
 
 
+@pytest.mark.effect("InputDataConfig.DataSource.FileSystemDataSource.FileSystemId")
 @pytest.mark.parametrize("name", ["by-id", ID])
 def test_a_file_system_with_an_id_goes_by_either(tmp_path: Path, name: str) -> None:
     plan = a_plan(tmp_path, with_channel(named(name, "train", access="rw")))
@@ -88,6 +89,10 @@ def test_a_file_system_with_an_id_goes_by_either(tmp_path: Path, name: str) -> N
     assert source.file_system_id == ID
 
 
+@pytest.mark.effect(
+    "InputDataConfig.DataSource.FileSystemDataSource.FileSystemType",
+    "InputDataConfig.DataSource.FileSystemDataSource.DirectoryPath",
+)
 @pytest.mark.parametrize(("path", "directory"), [("/fsx/a/b", "a/b"), ("/fsx/", ""), ("/fsx", ""), ("//fsx//a/", "a")])
 def test_the_mount_name_is_not_part_of_the_directory(tmp_path: Path, path: str, directory: str) -> None:
     plan = a_plan(tmp_path, with_channel(an_fsx_channel(path=path)))
@@ -95,6 +100,7 @@ def test_the_mount_name_is_not_part_of_the_directory(tmp_path: Path, path: str, 
     assert only_mount(plan).source == str(tmp_path / "data/by-id" / directory)
 
 
+@pytest.mark.effect("InputDataConfig.DataSource.FileSystemDataSource.FileSystemType")
 @pytest.mark.parametrize("path", ["datasets/train", ""])
 def test_an_efs_has_no_mount_name(tmp_path: Path, path: str) -> None:
     plan = a_plan(tmp_path, with_channel(named("home", path, kind="EFS")))

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from local_mode.attempt import Events
+from local_mode.engine import Image
 from local_mode.job_store import JobStore
 from local_mode.limits import Limits
 from local_mode.runner import RunResult, run_plan
@@ -205,6 +206,25 @@ def test_a_stop_before_the_start_starts_nothing(tmp_path: Path, run: Run, events
     assert not [event for event in engine.events if event.startswith("start")]
     assert engine.left == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stop_breaks_off_the_pull_of_an_image(tmp_path: Path, notes: Notes, events: Events) -> None:
+    over = threading.Event()
+
+    class Pulling(FakeEngine):
+        def image(self, reference: str) -> Image:
+            events.put(StopAsked("interrupted"))
+            over.wait(60)
+            return super().image(reference)
+
+    engine = Pulling()
+
+    with pytest.raises(Interrupted):
+        run_plan(a_plan(tmp_path), engine, notes, events)
+    over.set()
+
+    assert (engine.events, notes.begun) == ([], False)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_every_line_of_every_host_arrives_whole_and_in_order(tmp_path: Path, run: Run, notes: Notes) -> None:

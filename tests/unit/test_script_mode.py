@@ -130,3 +130,59 @@ def test_a_distribution_without_an_entry_point_is_refused(faults: ReadFaults) ->
     assert faults(text) == [
         "job.toml:4 distribution: needs an entry_point: the toolkits start it, not the image's own `train`",
     ]
+
+
+GROUPS = """
+instance_groups = [
+    { instance_group_name = "data", instance_type = "ml.c5.xlarge", instance_count = 1 },
+    { instance_group_name = "dnn", instance_type = "ml.p3.16xlarge", instance_count = 2 },
+]"""
+
+
+@pytest.mark.parametrize(
+    ("distribution", "fault"),
+    [
+        ('instance_groups = ["dn"]', "the job has no instance group 'dn'; did you mean 'dnn'?"),
+        ("instance_groups = []", "must name one of the job's groups (data, dnn): a distribution is for one group"),
+        (
+            'instance_groups = ["data", "dnn"]',
+            "must name one of the job's groups (data, dnn): a distribution is for one",
+        ),
+        ("", "must name one of the job's groups (data, dnn): a distribution is for one group"),
+    ],
+)
+def test_a_distribution_is_for_one_group_of_the_job(faults: ReadFaults, distribution: str, fault: str) -> None:
+    head = f'name = "x"\nimage = "i"\nentry_point = "a.py"{GROUPS}'
+
+    (found,) = faults(f"{head}\n[distribution]\nmpi.enabled = true\n{distribution}")
+
+    assert found.startswith(("job.toml:10 distribution.instance_groups: ", "job.toml:8 distribution.instance_groups: "))
+    assert fault in found
+
+
+def test_a_distribution_names_no_group_of_a_job_that_has_none(faults: ReadFaults) -> None:
+    text = f'name = "x"\nimage = "i"\nentry_point = "a.py"\ninstance_type = "{P3}"\n[distribution]\nmpi.enabled = true'
+
+    assert faults(f'{text}\ninstance_groups = ["dnn"]') == [
+        "job.toml:7 distribution.instance_groups: names groups, and the job has no instance_groups"
+    ]
+
+
+def test_the_groups_may_stand_in_the_request(read: ReadJob) -> None:
+    group = 'InstanceGroupName = "dnn", InstanceType = "ml.p3.16xlarge", InstanceCount = 2'
+    job = read(
+        f"""
+        name = "x"
+        image = "i"
+        entry_point = "a.py"
+        [distribution]
+        smdistributed.dataparallel.enabled = true
+        instance_groups = ["dnn"]
+        [request]
+        ResourceConfig = {{ InstanceGroups = [{{ {group} }}], InstanceCount = 0 }}
+        """
+    )
+
+    assert job.hyper_parameters["sagemaker_distribution_instance_groups"] == '["dnn"]'
+    # As the SDK sends it: the toolkit then takes each host's own type.
+    assert job.hyper_parameters["sagemaker_instance_type"] == "null"
