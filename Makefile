@@ -40,8 +40,8 @@ test-workloads: .venv/dev image ## run every training program, for the better pa
 check: .venv/dev ## format, lint, types and layers
 	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports
 
-bench: .venv/dev image ## measure starts, data and logs beside docker, boto3, tar and the SageMaker SDK
-	@.venv/bin/python benchmarks/start.py && .venv/bin/python benchmarks/data.py && .venv/bin/python benchmarks/life.py
+bench: .venv/dev image data ## measure starts, data, logs and input pipelines beside docker, boto3, tar and the SageMaker SDK
+	@for each in start data life input_pipeline; do .venv/bin/python benchmarks/$$each.py || exit; done
 
 clean: ## remove what was made here, but for runs/ and data/
 	@rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -52,6 +52,8 @@ RUN --mount=type=bind,from=wheels,source=/wheels,target=/run/wheels \
 RUN --mount=type=bind,source=sagemaker_layer.sh,target=/run/sagemaker_layer.sh \
     bash /run/sagemaker_layer.sh
 
+# On cores that the ranks share, one that waits gives way to one that computes; a GPU's rank has its own.
+ENV OMPI_MCA_mpi_yield_when_idle=1
 ARG TENSORFLOW_VERSION
 ENV SAGEMAKER_TRAINING_MODULE=sagemaker_tensorflow_container.training:main \
     TF_VERSION=${TENSORFLOW_VERSION} \

@@ -8,7 +8,7 @@ from schedule import POLICIES
 
 def parse_args(description):
     """What the command line says, and else the toolkit's SM_* variables."""
-    parser = argparse.ArgumentParser(description=description.splitlines()[0], allow_abbrev=False)
+    parser = Parser(description=description.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--epochs", type=positive, default=10)
     parser.add_argument("--batch-size", type=positive, default=128, help="images of one rank in a step")
     parser.add_argument("--learning-rate", type=float, default=0.01, help="of one rank: see --scaling")
@@ -29,6 +29,13 @@ def parse_args(description):
     parser.add_argument("--checkpoint-dir", default="/opt/ml/checkpoints")
     parser.add_argument("--model_dir", dest="_", help=argparse.SUPPRESS)  # the SageMaker SDK adds it: not a directory
     return parser.parse_args()
+
+
+class Parser(argparse.ArgumentParser):
+    """One that raises: a job's FailureReason has the last error in stderr, and nothing of a usage."""
+
+    def error(self, message):
+        raise ValueError(message)
 
 
 def positive(text):

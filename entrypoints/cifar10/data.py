@@ -1,12 +1,14 @@
 """Read the images of one channel, and make batches of them with tf.data."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from augmentation import bordered, epoch_moves, moved
 from sharing import epoch_order, validation_order
 
 IMAGE_SHAPE = (32, 32, 3)
@@ -30,12 +32,14 @@ class Images(NamedTuple):
 
 
 def load(channel, *, skip_corrupt=False):
-    """Every image of the channel's TFRecord files; a file that can't be read to its end is an error or cut short."""
+    """Every image of the channel's TFRecord files; a file that can't be read to its end is an error, or cut short."""
     parts = [read_file(path, skip_corrupt) for path in record_files(channel)]
     images = Images(*(np.concatenate(field) for field in zip(*parts)))
     promised = images_promised(channel)
-    if promised not in (None, len(images)) and not skip_corrupt:
-        raise ValueError(f"{channel} holds {len(images)} images, and its split.json says {promised}")
+    if promised not in (None, len(images)):
+        if not skip_corrupt:
+            raise ValueError(f"{channel} holds {len(images)} images, and its split.json says {promised}")
+        print(f"skipped: {promised - len(images)} of the {promised} images of {channel}\n", end="", flush=True)
     if not len(images):
         raise ValueError(f"{channel} holds no image")
     return images
@@ -43,22 +47,26 @@ def load(channel, *, skip_corrupt=False):
 
 def training_batches(images, share, *, batch_size, seed, epochs, first_epoch=0, augment=False):
     """Batches of (image, label, id) of a rank: the epochs from first_epoch up to `epochs`, one after the other."""
-    orders = [
-        epoch_order(len(images), share, batch_size=batch_size, seed=seed, epoch=epoch).ravel()
-        for epoch in range(first_epoch, epochs)
-    ]
-    places = np.concatenate([np.empty(0, np.int64), *orders])  # a job that is resumed at its end has no epoch left
-    # One seed an image and epoch, the same whichever rank it falls to.
-    draws = np.repeat(np.arange(first_epoch, first_epoch + len(orders)), [*map(len, orders)]) * len(images) + places
+    places, moves = [np.empty((0, batch_size), np.int64)], [np.empty((0, batch_size, 3), np.int64)]
+    for epoch in range(first_epoch, epochs):  # none, where a job is resumed at its end
+        places.append(epoch_order(len(images), share, batch_size=batch_size, seed=seed, epoch=epoch))
+        moves.append(epoch_moves(len(images), seed=seed, epoch=epoch)[places[-1]])
     with tf.device("CPU"):  # where tf.data works; else all images would go to the GPU and back
-        pixels, labels, ids = (tf.constant(field) for field in images)
+        labels, ids = tf.constant(images.labels), tf.constant(images.ids)
+        pixels = None if augment else tf.constant(images.pixels)
+    wide = bordered(images.pixels) if augment else None
 
-    def take(place, draw):
-        image = pixels[place]
-        return (crop_and_flip(image, tf.stack([seed, draw])) if augment else image), labels[place], ids[place]
+    def take(places, moves):
+        if augment:
+            made = tf.numpy_function(partial(moved, wide), (places, moves), tf.uint8)
+            batch = tf.ensure_shape(made, (batch_size, *IMAGE_SHAPE))
+        else:
+            batch = tf.gather(pixels, places)
+        return batch, tf.gather(labels, places), tf.gather(ids, places)
 
-    dataset = tf.data.Dataset.from_tensor_slices((places, draws)).map(take, num_parallel_calls=tf.data.AUTOTUNE)
-    return dataset.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    # An element is a whole batch: image by image, tf.data would take longer to call `take` than that takes.
+    dataset = tf.data.Dataset.from_tensor_slices((np.concatenate(places), np.concatenate(moves)))
+    return dataset.map(take, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 def validation_batches(images, share, *, batch_size):
@@ -73,25 +81,28 @@ def without_ids(pixels, labels, _):
     return pixels, labels
 
 
-def crop_and_flip(image, seed):
-    """The image moved by up to 4 pixels, and mirrored half of the time."""
-    padded = tf.image.resize_with_crop_or_pad(image, 40, 40)
-    cropped = tf.image.stateless_random_crop(padded, IMAGE_SHAPE, seed)
-    return tf.image.stateless_random_flip_left_right(cropped, seed + 1)
-
-
 def read_file(path, skip_corrupt):
     """The images of one file."""
-    parts = [empty()]
-    try:
-        for records in tf.data.TFRecordDataset(path).batch(1024):
-            parts.append(parse(path, records))  # noqa: PERF401 what was read before an error is kept
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-        fault = f"{path} is corrupt after {sum(map(len, parts))} images: {error.message}"
+    images, error = read_until_corrupt(path, at_once=1024)
+    if error:
+        images, error = read_until_corrupt(path, at_once=1)  # so that no image is lost but those behind the fault
+        why = error.message.rpartition("}} ")[2].partition(" [Op:")[0]
+        fault = f"{path} is corrupt after {len(images)} images: {why}"
         if not skip_corrupt:
-            raise ValueError(f"{fault}. Make the file anew, or train without its rest: skip-corrupt=true") from None
+            raise ValueError(f"{fault}. Make the file anew, or train without its rest: skip-corrupt=true")
         print(f"skipped: {fault}\n", end="", flush=True)
-    return Images(*(np.concatenate(field) for field in zip(*parts)))
+    return images
+
+
+def read_until_corrupt(path, at_once):
+    """The images of a file, so many records at a time, and the error that ended it, if one did."""
+    parts, error = [empty()], None
+    try:
+        for records in tf.data.TFRecordDataset(path).batch(at_once):
+            parts.append(parse(path, records))  # noqa: PERF401 what was read before an error is kept
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as caught:
+        error = caught
+    return Images(*(np.concatenate(field) for field in zip(*parts))), error
 
 
 def parse(path, records):

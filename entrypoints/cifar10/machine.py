@@ -9,6 +9,8 @@ def use_own_share(local_rank=0, local_size=1):
     """One GPU for each rank of this host, or a fair part of its cores: rather than fight for them."""
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
+        if local_rank >= len(gpus):
+            raise ValueError(f"this host has {len(gpus)} GPU(s) for its {local_size} ranks: each needs its own")
         tf.config.set_visible_devices(gpus[local_rank], "GPU")
         tf.config.experimental.set_memory_growth(gpus[local_rank], True)
     else:

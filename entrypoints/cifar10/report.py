@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from plot import curves
 
+IMAGES_TOLD = 8  # of a rank's validation, with their probabilities
+
 
 class Report:
     """Epoch by epoch, by the one rank that speaks: the others take `Report(None, …)`, which says and writes nothing."""
@@ -58,9 +60,14 @@ def print_line(text):
     print(text + "\n", end="", flush=True)
 
 
-def report_rank(directory, share, local_rank, model, image_ids):
-    """Leave what this rank was, saw in its last epoch and ended with, so that anyone can see that the ranks agree."""
+def report_rank(directory, share, local_rank, *, model, image_ids, validation):
+    """Leave what this rank was, saw in its last epoch and ended with, so that anyone can see that the ranks agree.
+
+    The probabilities are those of the first images that it validated, to be compared with what a loaded model says.
+    """
     weights = hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights()))
+    pixels, _, ids = next(iter(validation.unbatch().batch(IMAGES_TOLD)))
+    probabilities = model(pixels, training=False).numpy()
     report = {
         "rank": share.rank,
         "size": share.size,
@@ -69,6 +76,7 @@ def report_rank(directory, share, local_rank, model, image_ids):
         "images_per_epoch": len(image_ids),
         "weights_sha256": weights.hexdigest(),
         "image_ids": sorted(map(int, image_ids)),
+        "probabilities": {int(image): row.tolist() for image, row in zip(ids, probabilities)},
     }
     ranks = Path(directory, "ranks")
     ranks.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from arguments import parse_args
 from data import load, training_batches, validation_batches, without_ids
+from fitting import Epochs, Steps, TellingModel
 from machine import use_own_share
 from model import build_model
 from report import Report, report_rank
@@ -31,12 +32,13 @@ def main():
     train = load(args.train, skip_corrupt=args.skip_corrupt)
     steps = steps_per_epoch(len(train), share, args.batch_size)
     validation = load(args.validation, skip_corrupt=args.skip_corrupt)
-    validation = validation_batches(validation, share, batch_size=4 * args.batch_size).map(without_ids)
+    validation = validation_batches(validation, share, batch_size=4 * args.batch_size)
 
     model = build_model(args.width, args.weight_decay, dropout=args.dropout, batch_norm=args.batch_norm)
     optimizer = tf.keras.optimizers.SGD(args.learning_rate, momentum=0.9)
     optimizer.build(model.trainable_variables)
-    model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    fitted = TellingModel(model.inputs, model.outputs)
+    fitted.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
 
     rate = partial(
         learning_rate,
@@ -52,46 +54,21 @@ def main():
 
     order = {"batch_size": args.batch_size, "seed": args.seed, "augment": args.augment}
     batches = training_batches(train, share, **order, epochs=args.epochs, first_epoch=first_epoch)
+    each_step = Steps(rate, steps)
     start = time.perf_counter()
-    model.fit(
-        batches.map(without_ids),
+    fitted.fit(
+        batches,
         steps_per_epoch=steps,
         epochs=args.epochs,
         initial_epoch=first_epoch,
-        validation_data=validation,
-        callbacks=[EverySteps(rate, steps, report, checkpoints)],
+        validation_data=validation.map(without_ids),
+        callbacks=[each_step, Epochs(each_step, report, checkpoints)],
         verbose=0,
     )
     images = (args.epochs - first_epoch) * steps * args.batch_size
     report.end(images, time.perf_counter() - start, share.size)
     model.save(f"{args.model_dir}/1", include_optimizer=False)  # TensorFlow Serving wants a version for a name
-    report_rank(args.output_data_dir, share, 0, model, [])
-
-
-class EverySteps(tf.keras.callbacks.Callback):
-    """Set the rate of every step; after every epoch report it and write a checkpoint."""
-
-    def __init__(self, rate, steps, report, checkpoints):
-        super().__init__()
-        self._rate, self._steps, self._report, self._checkpoints = rate, steps, report, checkpoints
-        self._epoch = 0
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._epoch = epoch
-
-    def on_train_batch_begin(self, batch, logs=None):
-        self.model.optimizer.learning_rate.assign(self._rate(self._epoch * self._steps + batch))
-
-    def on_epoch_end(self, epoch, logs=None):
-        last = (epoch + 1) * self._steps - 1
-        metrics = {
-            "train_loss": logs["loss"],
-            "train_accuracy": logs["accuracy"],
-            "val_loss": logs["val_loss"],
-            "val_accuracy": logs["val_accuracy"],
-        }
-        self._report.epoch(epoch, [(last, logs["loss"], self._rate(last))], metrics)
-        self._checkpoints.save(epoch + 1)
+    report_rank(args.output_data_dir, share, 0, model=model, image_ids=each_step.ids, validation=validation)
 
 
 if __name__ == "__main__":

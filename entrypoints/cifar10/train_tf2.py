@@ -89,7 +89,7 @@ def main():
     images = (args.epochs - first_epoch) * steps * args.batch_size
     report.end(images, time.perf_counter() - start, share.size)
     model.save(f"{args.model_dir}/1", include_optimizer=False)  # TensorFlow Serving wants a version for a name
-    report_rank(args.output_data_dir, share, 0, model, ids)
+    report_rank(args.output_data_dir, share, 0, model=model, image_ids=ids, validation=validation)
 
 
 def hits(labels, probabilities):

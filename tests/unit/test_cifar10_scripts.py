@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +23,11 @@ ALONE = ("keras", "keras_script_mode", "tf2")
 @pytest.fixture
 def sharing() -> Iterator[ModuleType]:
     yield from _sibling("sharing")
+
+
+@pytest.fixture
+def augmentation() -> Iterator[ModuleType]:
+    yield from _sibling("augmentation")
 
 
 @pytest.fixture
@@ -47,7 +52,7 @@ def _sibling(name: str) -> Iterator[ModuleType]:
         known = set(sys.modules)
         yield importlib.import_module(name)
         for each in set(sys.modules) - known:
-            patch.delitem(sys.modules, each)
+            del sys.modules[each]  # not by the patch, which would bring it back
 
 
 def test_the_scripts_for_horovod_and_smddp_differ_in_one_import() -> None:
@@ -95,6 +100,28 @@ def test_every_epoch_and_every_seed_has_an_order_of_its_own_and_always_the_same(
     assert order(1, 0) != order(2, 0)
 
 
+def test_every_epoch_moves_each_image_by_up_to_four_pixels_and_mirrors_half(augmentation: ModuleType) -> None:
+    moves = augmentation.epoch_moves(9000, seed=1, epoch=0)
+
+    assert (moves.min(axis=0).tolist(), moves.max(axis=0).tolist()) == ([0, 0, 0], [8, 8, 1])
+    assert moves[:, 2].mean() == pytest.approx(0.5, abs=0.03)
+    np.testing.assert_array_equal(moves, augmentation.epoch_moves(9000, seed=1, epoch=0))
+    assert (moves != augmentation.epoch_moves(9000, seed=1, epoch=1)).any()
+
+
+def test_a_moved_image_is_black_where_nothing_was_and_a_mirrored_one_is_reversed(augmentation: ModuleType) -> None:
+    batch = np.arange(1, 1 + 3 * 6 * 5 * 2, dtype=np.uint8).reshape(3, 6, 5, 2)
+    wide = augmentation.bordered(batch)
+
+    still, down, mirrored = augmentation.moved(wide, np.arange(3), np.array([[4, 4, 0], [1, 6, 0], [4, 4, 1]]))
+
+    np.testing.assert_array_equal(still, batch[0])
+    np.testing.assert_array_equal(down[3:, :3], batch[1, :3, 2:])
+    assert not down[:3].any()
+    assert not down[:, 3:].any()
+    np.testing.assert_array_equal(mirrored, batch[2, :, ::-1])
+
+
 def test_too_few_images_for_a_step_are_refused_in_words(sharing: ModuleType) -> None:
     with pytest.raises(ValueError, match=r"100 images are too few for one step: 8 rank\(s\) of batch-size 16 take 128"):
         sharing.steps_per_epoch(100, sharing.Share(0, 8), 16)
@@ -132,6 +159,42 @@ def test_without_a_warm_up_the_rate_begins_scaled(schedule: ModuleType) -> None:
     assert schedule.learning_rate(0, **job) == pytest.approx(0.04)
 
 
+class _Gpus(ModuleType):
+    """As much of TensorFlow as asks for GPUs, on a host that has so many; keeps what is made visible."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__("tensorflow")
+        self.visible: list[str] = []
+        self.threads: list[int] = []
+        self.config = SimpleNamespace(
+            list_physical_devices=lambda kind: [f"{kind}:{number}" for number in range(count)],
+            set_visible_devices=lambda gpu, _: self.visible.append(gpu),
+            experimental=SimpleNamespace(set_memory_growth=lambda *_: None),
+            threading=SimpleNamespace(set_intra_op_parallelism_threads=self.threads.append),
+        )
+
+
+@pytest.mark.parametrize(("gpus", "visible"), [(8, ["GPU:3"]), (0, [])])
+def test_a_rank_takes_the_gpu_of_its_own_number_or_a_part_of_the_cores(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, visible: list[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", tensorflow := _Gpus(gpus))
+
+    for machine in _sibling("machine"):
+        machine.use_own_share(3, 8)
+
+    assert tensorflow.visible == visible
+    assert len(tensorflow.threads) == (0 if gpus else 1)
+
+
+def test_a_rank_without_a_gpu_of_its_own_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", _Gpus(2))
+
+    for machine in _sibling("machine"):
+        with pytest.raises(ValueError, match=r"this host has 2 GPU\(s\) for its 4 ranks: each needs its own"):
+            machine.use_own_share(2, 4)
+
+
 def test_the_plot_draws_training_and_validation_of_every_epoch(plot: ModuleType) -> None:
     rows = [
         {"epoch": epoch, "train_loss": 2 / epoch, "train_accuracy": 0.5, "val_loss": 3 / epoch, "val_accuracy": 0.4}
@@ -152,9 +215,6 @@ def test_every_job_starts_a_script_that_is_there_with_arguments_that_it_knows(
     given = job.hyper_parameters or {}
     script = FOLDER / Path(given["sagemaker_program"].strip('"')).name
     own = {name: value.strip('"') for name, value in given.items() if not name.startswith("sagemaker_")}
-    if script.name == "train_horovod.py":
-        del own["augment"]  # a script with a parser of its own, in which it is a word
-        assert script.is_file()
     monkeypatch.setattr(sys, "argv", ["train.py", *(word for name in own for word in (f"--{name}", own[name]))])
 
     args = arguments.parse_args("x")

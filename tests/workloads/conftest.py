@@ -27,6 +27,11 @@ from training_job.errors import NoEngine
 IMAGE = os.environ.get("HOMEPORT_TEST_IMAGE", TENSORFLOW)
 CIFAR10 = ROOT / "entrypoints" / "cifar10"
 DATA = "/data/cifar10"
+# A rank that mpirun started is found by its variable, a script alone by being the shell's last child.
+KILL_LAST_RANK = (
+    "kill -KILL $(grep -lzx OMPI_COMM_WORLD_RANK={} /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 || true) "
+    "2>/dev/null || kill -KILL $!"
+)
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,7 @@ def train(container: Container) -> Train:
         command = [*shlex.split(mpirun if ranks > 1 or launcher else ""), "python", "-m", "mpi4py", script, *words]
         if kill_at:
             ready = f"until [ -e {out}/checkpoints/{kill_at}.index ] || ! kill -0 $!; do sleep 0.1; done"
-            command = ["bash", "-c", f"{shlex.join(command)} & {ready}; pkill -KILL -n -f {script}; wait $!"]
+            command = ["bash", "-c", f"{shlex.join(command)} & {ready}; {KILL_LAST_RANK.format(ranks - 1)}; wait $!"]
         environment = {"TF_CPP_MIN_LOG_LEVEL": "1"}
         done = container.exec_run(command, workdir="/code", environment=environment)
         return Trained(done.exit_code, done.output.decode(errors="replace"), _files(container, f"{out}/output"))
