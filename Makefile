@@ -35,7 +35,7 @@ test: .venv/dev image data ## run every test
 	@.venv/bin/pytest -n 3 --dist loadfile
 
 test-workloads: .venv/dev image ## run every training program, for the better part of an hour; make test runs a third
-	@.venv/bin/pytest -m "nightly or not nightly" tests/workloads tests/container/test_toolkits.py
+	@.venv/bin/pytest -m "nightly or not nightly" tests/workloads tests/container/test_toolkits.py tests/cloud/test_sdk.py
 
 check: .venv/dev ## format, lint, types and layers
 	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports

@@ -13,7 +13,7 @@ NETWORK = "sagemaker-local"
 
 _HERE = Path(__file__).resolve().parent
 _PLACE = _HERE.parent / ".cache" / f"sagemaker-{VERSION}"
-_PYTHON = _PLACE / "bin" / "python"
+PYTHON = _PLACE / "bin" / "python"
 # It prefers `docker compose` v2 where there is one. docker-compose 1.29.2 pins a PyYAML that no longer builds; with
 # these it runs, as Debian's does.
 _COMPOSE = "docker-compose==1.29.2"
@@ -25,7 +25,7 @@ def install() -> str:
     whole = _PLACE / ".whole"
     if whole.exists():
         return ""
-    pip = [str(_PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     try:
         for command in (
             [sys.executable, "-m", "venv", "--clear", str(_PLACE)],
@@ -41,13 +41,13 @@ def install() -> str:
 
 def command(image: str, hosts: int) -> list[str]:
     """What trains on `image` with so many hosts."""
-    return [str(_PYTHON), str(_HERE / "sdk_train.py"), image, str(hosts)]
+    return [str(PYTHON), str(_HERE / "sdk_train.py"), image, str(hosts)]
 
 
 def environment() -> dict[str, str]:
     """What it finds besides: its docker-compose, and nothing that leads to AWS."""
     return {
-        "PATH": f"{_PYTHON.parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{PYTHON.parent}{os.pathsep}{os.environ['PATH']}",
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
