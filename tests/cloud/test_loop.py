@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,6 @@ from pathlib import Path
 import boto3
 import pytest
 
-import tests.cloud.unknown_to_moto  # noqa: F401 - before the first stack
 from cloud.__main__ import main
 from cloud.account import Account
 from cloud.aws import Aws
@@ -21,9 +21,10 @@ from cloud.log_streams import GROUP
 from cloud.registry import Ecr as Registry
 from container_engine.connection import connect
 from tests.cloud.conftest import REGION
-from tests.cloud.ecr_stand_in import Ecr, aws_server, ecr_stand_in
+from tests.cloud.ecr_stand_in import Ecr, ecr_stand_in
+from tests.cloud.empty_account import EmptyAccount
 from tests.cloud.local_sagemaker import LocalSageMaker
-from tests.cloud.sagemaker_front import Front
+from tests.cloud.sagemaker_front import ACCOUNT, Front, served
 from tests.registry import registry_program
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +32,7 @@ IMAGE = "homeport/tensorflow:cpu"
 JOB = f"""
 extends = "{ROOT}/entrypoints/cifar10/keras.toml"
 image = "{IMAGE}"
+instance_type = "ml.m5.xlarge"
 
 [hyperparameters]
 epochs = 2
@@ -67,11 +69,9 @@ class Loop:
 
     def _pull(self, image: str) -> None:
         aws = Aws(REGION)
-        account = Account(self.front_account, REGION, "", "", registry=self.ecr.address)
+        account = Account(ACCOUNT, REGION, "", "", registry=self.ecr.address)
         sign_in = Registry.at(aws, destination_of(account)).sign_in()
         EngineImages.connect().pull(image, sign_in, lambda _: None)
-
-    front_account = "123456789012"
 
     def _say(self, job: str, host: str, lines: list[str]) -> None:
         logs = boto3.Session().client("logs", region_name=REGION, endpoint_url=self.url)
@@ -81,20 +81,20 @@ class Loop:
         if not logs.describe_log_streams(logGroupName=GROUP, logStreamNamePrefix=stream["logStreamName"])["logStreams"]:
             logs.create_log_stream(**stream)
         # CloudWatch takes no empty message.
-        events = [{"timestamp": 1_700_000_000_000, "message": line or " "} for line in lines]
+        events = [{"timestamp": int(time.time() * 1000), "message": line or " "} for line in lines]
         logs.put_log_events(**stream, logEvents=events)
 
 
 @pytest.fixture
-def loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop]:
+def loop(empty_account: EmptyAccount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop]:
     program = registry_program()
     assert program, "docker-registry cannot be had: apt-get download docker-registry"
-    front = Front()
+    front = Front(empty_account)
     (tmp_path / "registry").mkdir()
     monkeypatch.setattr("cloud.follow.INTERVAL_SECONDS", 0.2)
     monkeypatch.setattr("cloud.follow.SETTLE_SECONDS", 1)
     monkeypatch.setattr("cloud.stack_commands.time.sleep", lambda _: None)
-    with ecr_stand_in(program, tmp_path / "registry") as ecr, aws_server(lambda _: ecr.front(front)) as url:
+    with ecr_stand_in(program, tmp_path / "registry") as ecr, served(ecr.front(front)) as url:
         ecr.endpoint = url
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         monkeypatch.chdir(tmp_path)
