@@ -1,18 +1,22 @@
 """An account with nothing in it, and CloudFormation that knows our templates: moto, taught, in a process of its own."""
 
+import http.client
 import json
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 import boto3
 import pytest
+from werkzeug.wrappers import Request
 
 REGION = "us-west-2"
 BY_NAME_ALONE = frozenset(
@@ -26,6 +30,7 @@ BY_NAME_ALONE = frozenset(
 MOUNT_NAME = "a1b2c3d4"
 """Of every FSx for Lustre file system that a stack makes."""
 _ROOT = Path(__file__).parents[2]
+_HOP = ("Connection", "Transfer-Encoding", "Expect")
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,20 @@ class EmptyAccount:
             "VPCs": len(self.client("ec2").describe_vpcs()["Vpcs"]),
             "stacks": len(self.client("cloudformation").describe_stacks()["Stacks"]),
         }
+
+    def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        """Pass a request on to it, for whoever stands before it."""
+        asked = Request(environ)
+        where = urlsplit(self.url)
+        connection = http.client.HTTPConnection(where.hostname or "", where.port)
+        headers = {name: value for name, value in asked.headers.items() if name not in _HOP}
+        connection.request(asked.method, environ.get("REQUEST_URI", asked.full_path), asked.get_data(), headers)
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        kept = [(name, value) for name, value in answer.getheaders() if name not in _HOP]
+        start(f"{answer.status} {answer.reason}", kept)
+        return [content]
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs
+from wsgiref.types import WSGIApplication
 
 import botocore.session
 from botocore.validate import ParamValidator
@@ -107,11 +108,11 @@ class Front:
     quotas: dict[str, float]
     """By name."""
 
-    def __init__(self) -> None:
+    def __init__(self, behind: WSGIApplication | None = None) -> None:
         self.mount_names: dict[str, str] = {}
         """Of file systems, which moto does not tell."""
         self._turn = threading.Lock()
-        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._moto = behind or DomainDispatcherApplication(create_backend_app)
         model = botocore.session.get_session().get_service_model("sagemaker")
         self._shape = model.operation_model("CreateTrainingJob").input_shape
         self.running: list[threading.Thread] = []
@@ -235,7 +236,7 @@ class Front:
 
 
 @contextmanager
-def served(front: Front) -> Iterator[str]:
+def served(front: WSGIApplication) -> Iterator[str]:
     """The front on loopback for as long as the context is open: its URL."""
     server = make_server("127.0.0.1", 0, front, threaded=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
