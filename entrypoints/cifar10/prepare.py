@@ -13,17 +13,11 @@ many images a split has to a job that sees only its folder. This runs on the hos
 from __future__ import annotations
 
 import argparse
-import contextlib
-import errno
-import fcntl
 import hashlib
 import json
-import os
 import pickle
-import shutil
 import sys
 import tarfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +25,7 @@ import numpy as np
 
 from download import Archive, ChecksumError, NetworkError, fetch
 from tfrecords import example, record
+from whole import WRONG_PLACE, ForeignDirectoryError, alone_in, complain, completed, refuse_foreign, replace, workspace
 
 SHARDS = 16  # files in a split: any number of ranks up to 16 finds a fair share of them
 IMAGE_SHAPE = (32, 32, 3)
@@ -48,9 +43,6 @@ CIFAR10_BATCHES = {
 }
 IMAGES_PER_BATCH = 10_000
 DIGITS_HELD_OUT = 300  # of the 1,797 digits, for validation and again for test
-
-# What the operating system says when the directory named can't be one of ours; anything else is this machine's fault.
-WRONG_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
 
 
 @dataclass(frozen=True)
@@ -78,10 +70,6 @@ class DataSet:
     splits: dict[str, Split]
 
 
-class ForeignDirectoryError(Exception):
-    """The directory holds something that this program did not make, so it must not be replaced."""
-
-
 def main(argv: list[str] | None = None) -> int:
     """Prepare the data set, or say in a sentence why not: 2 is the command line's fault, 3 the network's or disk's."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -104,12 +92,6 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def complain(program: str, reason: object, exit_code: int) -> int:
-    """One line on stderr, and the exit code for it."""
-    print(f"{program}: {reason}", file=sys.stderr)
-    return exit_code
-
-
 def prepare(directory: Path, source: str) -> None:
     """Make the directory hold the whole data set, unless it does."""
     target = directory.resolve()  # a symlink stays, and what it points to is replaced
@@ -120,70 +102,10 @@ def prepare(directory: Path, source: str) -> None:
             upgrade = "" if made["name"] == "cifar10" else "; --source cifar10 replaces it"
             print(f"{directory} is complete: {in_words(made)}{upgrade}")
             return
-        if target.exists() and any(target.iterdir()) and not (target / "dataset.json").exists():
-            raise ForeignDirectoryError(f"{directory} holds what this program did not make: empty it or name another.")
+        refuse_foreign(target)
         manifest = write(read(source, beside=target.parent), partial)
         replace(target, partial)
         print(f"{directory}: {in_words(manifest)}")
-
-
-@contextlib.contextmanager
-def alone_in(parent: Path) -> Iterator[None]:
-    """Keep a second run beside this one waiting; the lock is on the directory itself, so it leaves no file."""
-    descriptor = os.open(parent, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"Waiting for another run in {parent}", flush=True)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError:
-            pass  # Lustre mounted without `flock` has no locks: go without
-        yield
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def workspace(target: Path) -> Iterator[Path]:
-    """A path beside the target to write to; what this run or an earlier one leaves there is removed."""
-    partial, replaced = siblings(target)
-    if replaced.exists() and not target.exists():  # killed between the two renames of `replace`
-        replaced.rename(target)
-    shutil.rmtree(replaced, ignore_errors=True)
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        yield partial
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def siblings(target: Path) -> tuple[Path, Path]:
-    """Where the new directory grows, and where the old one waits for its end."""
-    return target.parent / f".{target.name}.partial", target.parent / f".{target.name}.replaced"
-
-
-def replace(target: Path, partial: Path) -> None:
-    """Put the new directory in the place of the old one."""
-    _, replaced = siblings(target)
-    if target.exists():
-        target.rename(replaced)
-    partial.rename(target)
-    shutil.rmtree(replaced, ignore_errors=True)
-
-
-def completed(target: Path) -> dict | None:
-    """The manifest, if every file that it names is there with its size."""
-    try:
-        manifest = json.loads((target / "dataset.json").read_text())
-        whole = all(
-            (target / name / file).stat().st_size == expected["bytes"]
-            for name, split in manifest["splits"].items()
-            for file, expected in split["files"].items()
-        )
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return manifest if whole else None
 
 
 def in_words(manifest: dict) -> str:

@@ -4,15 +4,16 @@ import tensorflow as tf
 
 
 class Checkpoints:
-    """Model, optimizer and the epochs done, after every epoch; the last three are kept."""
+    """Model, optimizer and the epochs done, or what else a training counts; the last three are kept."""
 
-    def __init__(self, directory, model, optimizer):
-        self._epochs_done = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self._checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer, epochs_done=self._epochs_done)
-        self._manager = tf.train.CheckpointManager(self._checkpoint, directory, max_to_keep=3, checkpoint_name="epoch")
+    def __init__(self, directory, model, optimizer, unit="epoch"):
+        self._unit, self._done = unit, tf.Variable(0, dtype=tf.int64, trainable=False)
+        state = {"model": model, "optimizer": optimizer, f"{unit}s_done": self._done}
+        self._checkpoint = tf.train.Checkpoint(**state)
+        self._manager = tf.train.CheckpointManager(self._checkpoint, directory, max_to_keep=3, checkpoint_name=unit)
 
     def restore(self):
-        """Go on from the last checkpoint, if there is one; returns how many epochs are done."""
+        """Go on from the last checkpoint, if there is one; returns how many epochs, or what it counts, are done."""
         path = self._manager.latest_checkpoint
         if path:
             try:
@@ -23,10 +24,10 @@ class Checkpoints:
                     f"{path} is a checkpoint of another model ({why}). Train with the arguments that it was made with, "
                     f"or into an empty checkpoint directory."
                 ) from None
-            print(f"resumed from {path}, {int(self._epochs_done)} epoch(s) done\n", end="", flush=True)
-        return int(self._epochs_done)
+            print(f"resumed from {path}, {int(self._done)} {self._unit}(s) done\n", end="", flush=True)
+        return int(self._done)
 
-    def save(self, epochs_done):
-        """Write the state after so many epochs."""
-        self._epochs_done.assign(epochs_done)
-        self._manager.save(checkpoint_number=epochs_done)
+    def save(self, done):
+        """Write the state after so many."""
+        self._done.assign(done)
+        self._manager.save(checkpoint_number=done)
