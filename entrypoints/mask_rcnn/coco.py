@@ -23,7 +23,7 @@ Instances = dict[str, Any]
 
 @dataclass(frozen=True)
 class Split:
-    """The instances of a split, and a way to its images, from file name to bytes, that each process opens for itself."""
+    """The instances of a split, and a way to its images, from name to bytes, that each process opens for itself."""
 
     instances: Instances
     open_images: Callable[[], Callable[[str], bytes]]

@@ -35,7 +35,7 @@ def training_batches(records, share, args, *, first_step, steps):
 
     def example(decoded):
         known = tf.reduce_all((decoded["groundtruth_classes"] >= 1) & (decoded["groundtruth_classes"] < args.classes))
-        with tf.control_dependencies([tf.debugging.Assert(known, decoded["groundtruth_classes"])]):
+        with tf.control_dependencies([tf.debugging.Assert(known, [decoded["groundtruth_classes"]])]):
             image_id = tf.strings.to_number(decoded["source_id"], tf.int64)
         image, labels = parse(decoded)
         return image, labels, image_id

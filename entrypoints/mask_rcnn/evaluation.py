@@ -1,22 +1,14 @@
 """Judge a model as COCO does: every rank detects in its images, and rank 0 compares what all found."""
 
-import contextlib
-import io
-import json
-import zlib
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from data import validation_batches
+from packing import pack, unpack
+from precision import coco_metrics
 from results import coco_results
-
-# COCO's first six numbers, by the names under which public Mask R-CNN trainings report them.
-AVERAGE_PRECISIONS = ("IoU=0.5:0.95", "IoU=0.5", "IoU=0.75", "small", "medium", "large")
-KINDS = ("bbox", "segm")
 
 
 def evaluate(dist, share, detector, records, args):
@@ -41,37 +33,9 @@ def evaluate(dist, share, detector, records, args):
 
 def gather(dist, share, mine):
     """Each rank's value, in the order of ranks, on every rank; by broadcasts, as SMDDP has no call to gather."""
-    packed = zlib.compress(json.dumps(mine).encode())
-    own = np.frombuffer(packed + bytes(-len(packed) % 4), np.int32)
-    found = []
+    own, found = pack(mine), []
     for root in range(share.size):
         length = int(dist.broadcast(tf.constant(len(own)), root_rank=root))
-        content = dist.broadcast(tf.constant(own if root == share.rank else np.zeros(length, np.int32)), root_rank=root)
-        unpacked = zlib.decompressobj().decompress(content.numpy().tobytes())  # which leaves out the padding
-        found.append(json.loads(unpacked))
+        content = own if root == share.rank else np.zeros(length, np.int32)
+        found.append(unpack(dist.broadcast(tf.constant(content), root_rank=root).numpy()))
     return found
-
-
-def coco_metrics(instances, ids, results):
-    """The mean average precisions of boxes and masks over the images that were looked at."""
-    with contextlib.redirect_stdout(io.StringIO()):  # its own table, once for each kind
-        truth = COCO(str(instances))
-        found = truth.loadRes(results) if results else None
-        precisions = {kind: _precisions(truth, found, ids, kind) for kind in KINDS}
-    named = {
-        f"mAP({kind})/{name}": value
-        for kind, values in precisions.items()
-        for name, value in zip(AVERAGE_PRECISIONS, values)
-    }
-    return {**{f"{kind}_AP": values[0] for kind, values in precisions.items()}, **named}
-
-
-def _precisions(truth, found, ids, kind):
-    if found is None:
-        return [0.0] * len(AVERAGE_PRECISIONS)
-    judged = COCOeval(truth, found, kind)
-    judged.params.imgIds = ids
-    judged.evaluate()
-    judged.accumulate()
-    judged.summarize()
-    return [max(0.0, float(value)) for value in judged.stats]  # -1 stands for no object of that size

@@ -6,9 +6,9 @@ makes that directory, whole or not at all:
 
     train/train-00000-of-00256.tfrecord …  train/split.json    validation/…  validation/instances.json    dataset.json
 
-`instances.json` is COCO's own file, by which a training is judged; `split.json` says how many images a split has, and its
-categories, to a job that sees only its folder. COCO wants 20 GB for its archives, which stay beside the directory, and
-as much again for the records. This runs on the host, not in the training image.
+`instances.json` is COCO's own file, by which a training is judged; `split.json` says how many images a split has, and
+its categories, to a job that sees only its folder. COCO wants 20 GB for its archives, which stay beside the directory,
+and as much again for the records. This runs on the host, not in the training image.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ import json
 import os
 import struct
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,7 +34,8 @@ class Records(NamedTuple):
 
     def read(self, place):
         """Its bytes, checksum verified; tf.errors.DataLossError where it is wrong."""
-        record, _ = _reader(self.paths[self.files[place]]).read(int(self.offsets[place]))
+        # A reader for each record, as threads that share one read each other's place.
+        record, _ = tf_record_random_reader(self.paths[self.files[place]]).read(int(self.offsets[place]))
         return record
 
 
@@ -97,8 +97,3 @@ def _offsets(path):
     if offset > size:
         raise ValueError(f"{path} is cut short, or corrupt, after {len(found) - 1} images: byte {found[-1]}")
     return np.array(found, np.int64)
-
-
-@lru_cache(maxsize=512)
-def _reader(path):
-    return tf_record_random_reader(path)
