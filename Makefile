@@ -19,8 +19,8 @@ doctor: .venv/data ## show what this machine has
 image: ## build homeport/tensorflow, starting an engine where none answers
 	@docker/image.sh tensorflow
 
-data: .venv/data ## make the CIFAR-10 data set on the local FSx
-	@.venv/bin/python entrypoints/cifar10/prepare.py data/fsx/cifar10
+data: .venv/data ## make the CIFAR-10 data set, and a small one in COCO's form, on the local FSx
+	@.venv/bin/python entrypoints/cifar10/prepare.py data/fsx/cifar10 && .venv/bin/python entrypoints/mask_rcnn/prepare.py data/fsx/coco --sample
 
 test: .venv/dev image data ## run every test
 	@.venv/bin/pytest -n 3 --dist loadfile

@@ -5,7 +5,7 @@ COLOURS = {"train": "#1f77b4", "val": "#d62728", "bbox": "#2ca02c", "segm": "#94
 
 
 def curves(rows, names=("loss", "accuracy")):
-    """A panel for each name, with a line for each column that ends in it, such as train_loss; a row is an epoch."""
+    """A panel for each name, with a line for each column of it, such as train_loss; a row is an epoch."""
     panels = "".join(panel(rows, name, offset=i * (WIDTH + LEFT + 24)) for i, name in enumerate(names))
     size = f'width="{len(names) * (WIDTH + LEFT + 24)}" height="{HEIGHT + TOP + 40}"'
     style = "text { font: 12px sans-serif }"
@@ -13,8 +13,8 @@ def curves(rows, names=("loss", "accuracy")):
 
 
 def panel(rows, name, offset):
-    """A frame with its scale, and a line for each column that ends in the name."""
-    columns = [key for key in rows[0] if key.endswith(f"_{name}")]
+    """A frame with its scale, and a line for each column of the name."""
+    columns = [key for key in rows[0] if key.partition("_")[2] == name]
     top = max([1e-9, *(row[key] for row in rows for key in columns)]) if name == "loss" else 1.0
     last = max(row["epoch"] for row in rows)
     frame = (

@@ -120,7 +120,7 @@ def test_an_archive_that_lacks_images_is_not_used(
 
 
 @pytest.mark.usefixtures("web")
-def test_a_complete_data_set_is_left_alone_and_coco_takes_the_place_of_the_sample(
+def test_a_complete_data_set_is_left_alone_and_only_coco_takes_the_place_of_the_sample(
     prepare: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = str(tmp_path / "coco")
@@ -129,7 +129,9 @@ def test_a_complete_data_set_is_left_alone_and_coco_takes_the_place_of_the_sampl
     assert "is complete: shapes, 24 train + 6 validation images" in capsys.readouterr().out
 
     prepare.main([target])
+    prepare.main([target, "--sample"])
 
+    assert "is complete: coco, 2 train + 2 validation images" in capsys.readouterr().out
     assert json.loads((tmp_path / "coco" / "dataset.json").read_text())["name"] == "coco"
 
 

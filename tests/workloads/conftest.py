@@ -26,7 +26,7 @@ from training_job.errors import NoEngine
 
 IMAGE = os.environ.get("HOMEPORT_TEST_IMAGE", TENSORFLOW)
 CIFAR10 = ROOT / "entrypoints" / "cifar10"
-DATA = "/data/cifar10"
+MASK_RCNN = ROOT / "entrypoints" / "mask_rcnn"
 
 
 @dataclass(frozen=True)
@@ -79,18 +79,33 @@ def client() -> Iterator[docker.DockerClient]:
 
 
 @pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The handwritten digits as the data set of an FSx."""
-    folder = tmp_path_factory.mktemp("fsx")
-    prepare = [sys.executable, CIFAR10 / "prepare.py", folder / "cifar10", "--source", "digits"]
-    subprocess.run(prepare, check=True, stdout=subprocess.DEVNULL)
-    return folder
+def fsx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that stands for an FSx."""
+    return tmp_path_factory.mktemp("fsx")
 
 
 @pytest.fixture(scope="session")
-def container(client: docker.DockerClient, digits: Path) -> Iterator[Container]:
-    """The image, with the scripts as they are here and the digits under /data."""
-    mounts = {str(digits): {"bind": "/data", "mode": "ro"}, str(CIFAR10): {"bind": "/code", "mode": "ro"}}
+def digits(fsx: Path) -> Path:
+    """The handwritten digits on the FSx."""
+    return _prepared(CIFAR10, fsx / "cifar10", "--source", "digits")
+
+
+@pytest.fixture(scope="session")
+def shapes(fsx: Path) -> Path:
+    """The drawn shapes on the FSx."""
+    return _prepared(MASK_RCNN, fsx / "coco", "--sample")
+
+
+def _prepared(program: Path, directory: Path, *arguments: str) -> Path:
+    prepare = [sys.executable, program / "prepare.py", directory, *arguments]
+    subprocess.run(prepare, check=True, stdout=subprocess.DEVNULL)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def container(client: docker.DockerClient, fsx: Path) -> Iterator[Container]:
+    """The image, with the scripts as they are here and the FSx under /data."""
+    mounts = {str(fsx): {"bind": "/data", "mode": "ro"}, str(CIFAR10.parent): {"bind": "/code", "mode": "ro"}}
     options = {"network_mode": "none", "init": True, "detach": True, "volumes": mounts, "entrypoint": ""}
     running = client.containers.run(IMAGE, "sleep infinity", **options)
     try:
@@ -100,7 +115,18 @@ def container(client: docker.DockerClient, digits: Path) -> Iterator[Container]:
 
 
 @pytest.fixture(scope="session")
-def train(container: Container) -> Train:
+def train(container: Container, digits: Path) -> Train:
+    """Run a CIFAR-10 script."""
+    return _runner(container, CIFAR10, digits)
+
+
+@pytest.fixture(scope="session")
+def train_mask_rcnn(container: Container, shapes: Path) -> Train:
+    """Run a Mask R-CNN script."""
+    return _runner(container, MASK_RCNN, shapes)
+
+
+def _runner(container: Container, program: Path, data: Path) -> Train:
     """Run a script on so many ranks, without the toolkit: what it computes is the same."""
     number = iter(range(1000))
 
@@ -113,10 +139,10 @@ def train(container: Container) -> Train:
         kill_at: str | None = None,
         **arguments: object,
     ) -> Trained:
-        out = f"/tmp/{folder or f'run-{next(number)}'}"
+        out = f"/tmp/{program.name}-{folder or f'run-{next(number)}'}"
         given = {
-            "train": f"{DATA}/train",
-            "validation": f"{DATA}/validation",
+            "train": f"/data/{data.name}/train",
+            "validation": f"/data/{data.name}/validation",
             "model-dir": f"{out}/model",
             "output-data-dir": f"{out}/output",
             "checkpoint-dir": f"{out}/checkpoints",
@@ -129,7 +155,7 @@ def train(container: Container) -> Train:
             ready = f"until [ -e {out}/checkpoints/{kill_at}.index ] || ! kill -0 $!; do sleep 0.1; done"
             command = ["bash", "-c", f"{shlex.join(command)} & {ready}; pkill -KILL -n -f {script}; wait $!"]
         environment = {"TF_CPP_MIN_LOG_LEVEL": "1"}
-        done = container.exec_run(command, workdir="/code", environment=environment)
+        done = container.exec_run(command, workdir=f"/code/{program.name}", environment=environment)
         return Trained(done.exit_code, done.output.decode(errors="replace"), _files(container, f"{out}/output"))
 
     return run
@@ -148,8 +174,17 @@ def _files(container: Container, directory: str) -> dict[str, bytes]:
 @pytest.fixture
 def place(container: Container, tmp_path: Path, digits: Path) -> Shell:
     """A folder in which jobs are run, the digits on its FSx."""
-    shell = Shell(tmp_path, container.attrs["Config"]["Image"])
-    (tmp_path / "homeport.toml").write_text(
-        f'[local.file_systems.training-data]\nmount_name = "fsx"\npath = "{digits}"\n'
-    )
+    return place_of(container, tmp_path, digits.parent)
+
+
+@pytest.fixture
+def place_of_shapes(container: Container, tmp_path: Path, shapes: Path) -> Shell:
+    """A folder in which jobs are run, the shapes on its FSx."""
+    return place_of(container, tmp_path, shapes.parent)
+
+
+def place_of(container: Container, folder: Path, fsx: Path) -> Shell:
+    """A folder in which jobs are run, and what is its FSx."""
+    shell = Shell(folder, container.attrs["Config"]["Image"])
+    (folder / "homeport.toml").write_text(f'[local.file_systems.training-data]\nmount_name = "fsx"\npath = "{fsx}"\n')
     return shell

@@ -18,7 +18,7 @@ METRICS = {"train:loss", "train:accuracy", "validation:loss", "validation:accura
 # Loaded without any of our code, as a server would.
 PREDICT = """
 import sys, tensorflow as tf
-sys.path.insert(0, "/code")
+sys.path.insert(0, "/code/cifar10")
 from data import load
 images = load("/data/cifar10/validation")
 model = tf.keras.models.load_model("/tmp/served/1")
@@ -109,7 +109,7 @@ def test_two_hosts_of_two_processes_are_four_ranks_with_the_same_weights(place: 
 def bad(place: Shell, digits: Path, tmp_path: Path) -> Path:
     """The digits, to be spoilt."""
     copy = tmp_path / "bad"
-    shutil.copytree(digits, copy)
+    shutil.copytree(digits, copy / "cifar10")
     (place.folder / "homeport.toml").write_text(
         f'[local.file_systems.training-data]\nmount_name = "fsx"\npath = "{copy}"\n'
     )
