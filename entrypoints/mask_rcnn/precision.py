@@ -12,11 +12,10 @@ KINDS = ("bbox", "segm")
 
 
 def coco_metrics(instances, ids, results):
-    """The mean average precisions of boxes and masks over the images that were looked at."""
+    """The mean average precisions of boxes and masks over the images looked at; -1 where COCO has no such object."""
     with contextlib.redirect_stdout(io.StringIO()):  # its own table, once for each kind
         truth = COCO(str(instances))
-        found = truth.loadRes(results) if results else None
-        precisions = {kind: _precisions(truth, found, ids, kind) for kind in KINDS}
+        precisions = {kind: _precisions(truth, results, ids, kind) for kind in KINDS}
     named = {
         f"mAP({kind})/{name}": value
         for kind, values in precisions.items()
@@ -25,12 +24,15 @@ def coco_metrics(instances, ids, results):
     return {**{f"{kind}_AP": values[0] for kind, values in precisions.items()}, **named}
 
 
-def _precisions(truth, found, ids, kind):
-    if found is None:
+def _precisions(truth, results, ids, kind):
+    if not results:
         return [0.0] * len(AVERAGE_PRECISIONS)
+    # Given both, COCO takes the size of an object from its box.
+    other = {"bbox": "segmentation", "segm": "bbox"}[kind]
+    found = truth.loadRes([{name: value for name, value in each.items() if name != other} for each in results])
     judged = COCOeval(truth, found, kind)
     judged.params.imgIds = ids
     judged.evaluate()
     judged.accumulate()
     judged.summarize()
-    return [max(0.0, float(value)) for value in judged.stats]  # -1 stands for no object of that size
+    return [float(value) for value in judged.stats[: len(AVERAGE_PRECISIONS)]]  # -1: no object of that size

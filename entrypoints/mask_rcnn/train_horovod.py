@@ -64,7 +64,6 @@ def main():
         drops=args.drop_epochs,
         factor=args.drop_factor,
     )
-
     train_step = make_train_step(model, optimizer, args)
 
     # Ranks: one reads and writes the checkpoints, and all go on from what it has.
@@ -76,36 +75,35 @@ def main():
     report = Report(args.output_data_dir if share.rank == 0 else None, args.epochs, plotted=("loss", "AP"))
     detector = Detector(model, args)
     batches = training_batches(train, share, args, first_step=done, steps=steps)
-    ids, last_ids, numbers, seen, results, seconds = [], [], [], [], [], 0.0
-    start = time.perf_counter()
-    for step, (images, labels, of_images) in enumerate(batches, start=done):
-        optimizer.learning_rate = rate(step)
-        seen.append(train_step(images, labels))
-        numbers.append(step)
-        ids.extend(of_images.numpy())
-        is_epoch = (step + 1) % per_epoch == 0
-        # Ranks: one saves, what all have.
-        if (step + 1) % args.checkpoint_steps == 0 or is_epoch:
-            average_moving_statistics(dist, model)
-            if share.rank == 0:
-                checkpoints.save(step + 1)
-        if not is_epoch:
-            continue
+    ids, seconds = [], 0.0
+    for epoch in range(done // per_epoch, args.epochs):
+        ids, seen, numbers = [], [], range(max(done, epoch * per_epoch), (epoch + 1) * per_epoch)
+        start = time.perf_counter()
+        for step in numbers:
+            images, labels, of_images = next(batches)
+            optimizer.learning_rate = rate(step)
+            seen.append(train_step(images, labels))
+            ids.extend(of_images.numpy())
+            if (step + 1) % args.checkpoint_steps == 0 or step + 1 == numbers.stop:
+                # Ranks: one saves, what all have.
+                average_moving_statistics(dist, model)
+                if share.rank == 0:
+                    checkpoints.save(step + 1)
         # Ranks: the numbers of an epoch are those of all ranks.
         seen = average(dist, tf.stack(seen)).numpy()
         seconds += time.perf_counter() - start
         results, precisions = evaluate(dist, share, detector, validation, args)
-        rows = [(number, loss, rate(number)) for number, loss in zip(numbers, seen[:, 0])]
+        rows = [(step, loss, rate(step)) for step, loss in zip(numbers, seen[:, 0])]
         metrics = {"train_loss": seen[:, 0].mean(), **dict(zip(HEADS, seen[:, 1:].mean(axis=0))), **precisions}
-        report.epoch(step // per_epoch, rows, metrics)
-        last_ids, ids, numbers, seen = ids, [], [], []
-        start = time.perf_counter()
-    report.end((steps - done) * args.batch_size * share.size, seconds, share.size)
+        report.epoch(epoch, rows, metrics)
+        if share.rank == 0:
+            Path(args.output_data_dir, "detections.json").write_text(json.dumps(results) + "\n")
+    if done < steps:  # a job that is resumed at its end has no step left
+        report.end((steps - done) * args.batch_size * share.size, seconds, share.size)
     # Ranks: one saves, and each leaves its own report.
     if share.rank == 0:
-        Path(args.output_data_dir, "detections.json").write_text(json.dumps(results) + "\n")
         detector.save(f"{args.model_dir}/1")  # TensorFlow Serving wants a version for a name
-    report_rank(args.output_data_dir, share, dist.local_rank(), model, last_ids)
+    report_rank(args.output_data_dir, share, dist.local_rank(), model, ids)
 
 
 def make_train_step(model, optimizer, args):
