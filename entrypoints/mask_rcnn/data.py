@@ -68,7 +68,7 @@ def fit(image, args):
 
 def load(channel, dist, share, args):
     """The channel's records; with skip-corrupt each rank looks through its part, and all leave out what any found."""
-    records = find_records(channel)
+    records = find_records(channel, skip_corrupt=args.skip_corrupt)
     if not args.skip_corrupt:
         return records
     bad = np.zeros(len(records), np.float32)

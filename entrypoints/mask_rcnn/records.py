@@ -39,17 +39,21 @@ class Records(NamedTuple):
         return record
 
 
-def find_records(channel):
-    """Every record of the channel's TFRecord files, in the same order for every rank."""
+def find_records(channel, *, skip_corrupt=False):
+    """Every record of the channel's TFRecord files, in one order for all ranks; a cut end is an error or left out."""
     paths = sorted(str(path) for path in Path(channel).glob("*.tfrecord"))
     if not paths:
         raise ValueError(f"there is no .tfrecord file in the channel {channel}")
     with ThreadPoolExecutor(16) as pool:
-        offsets = list(pool.map(_offsets, paths))
+        offsets, cut = zip(*pool.map(_offsets, paths))
     counts = [*map(len, offsets)]
     records = Records(paths, np.repeat(np.arange(len(paths)), counts), np.concatenate(offsets).astype(np.int64))
     promised = images_promised(channel)
-    if promised not in (None, len(records)):
+    for fault_of_file in filter(None, cut):
+        if not skip_corrupt:
+            raise ValueError(f"{fault_of_file}. Make the file anew, or train without its end: skip-corrupt=true")
+        print(f"skipped: {fault_of_file}\n", end="", flush=True)
+    if promised not in (None, len(records)) and not skip_corrupt:
         raise ValueError(f"{channel} holds {len(records)} images, and its split.json says {promised}")
     if not len(records):
         raise ValueError(f"{channel} holds no image")
@@ -85,15 +89,15 @@ def without(records, places):
 
 
 def _offsets(path):
-    """Where each record of a file begins."""
+    """Where each whole record of a file begins, and what is wrong with its end, if anything is."""
     found, offset, size = [], 0, Path(path).stat().st_size
     with Path(path).open("rb") as file:
         while offset < size:
             header = os.pread(file.fileno(), HEADER, offset)
-            if len(header) < HEADER:
-                raise ValueError(f"{path} is cut short at byte {offset}, after {len(found)} images")
-            found.append(offset)
-            offset += HEADER + struct.unpack("<Q", header[:8])[0] + FOOTER
-    if offset > size:
-        raise ValueError(f"{path} is cut short, or corrupt, after {len(found) - 1} images: byte {found[-1]}")
-    return np.array(found, np.int64)
+            begin, offset = offset, size + 1
+            if len(header) == HEADER:
+                offset = begin + HEADER + struct.unpack("<Q", header[:8])[0] + FOOTER
+            if offset > size:
+                return np.array(found, np.int64), f"{path} is cut short, or corrupt, after {len(found)} images"
+            found.append(begin)
+    return np.array(found, np.int64), None
