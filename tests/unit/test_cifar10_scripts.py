@@ -47,7 +47,7 @@ def _sibling(name: str) -> Iterator[ModuleType]:
         known = set(sys.modules)
         yield importlib.import_module(name)
         for each in set(sys.modules) - known:
-            patch.delitem(sys.modules, each)
+            del sys.modules[each]
 
 
 def test_the_scripts_for_horovod_and_smddp_differ_in_one_import() -> None:

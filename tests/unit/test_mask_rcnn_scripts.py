@@ -40,7 +40,7 @@ def module(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
         known = set(sys.modules)
         yield importlib.import_module(request.param)
         for each in set(sys.modules) - known:
-            patch.delitem(sys.modules, each)
+            del sys.modules[each]
 
 
 def of(name: str) -> pytest.MarkDecorator:

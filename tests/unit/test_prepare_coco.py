@@ -33,7 +33,7 @@ def prepare() -> Iterator[ModuleType]:
         patch.setattr(module, "SHARDS", {name: {"train": 4, "validation": 2} for name in ("shapes", "coco")})
         yield module
         for each in set(sys.modules) - known:
-            patch.delitem(sys.modules, each)
+            del sys.modules[each]
 
 
 @pytest.fixture
