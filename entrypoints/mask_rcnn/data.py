@@ -40,7 +40,8 @@ def training_batches(records, share, args, *, first_step, steps):
         image, labels = parse(decoded)
         return image, labels, image_id
 
-    dataset = _decoded(records, places).map(example, tf.data.AUTOTUNE).batch(args.batch_size, drop_remainder=True)
+    decoded = _decoded(records, places, include_mask=True)
+    dataset = decoded.map(example, tf.data.AUTOTUNE).batch(args.batch_size, drop_remainder=True)
     yield from _naming_faults(dataset, records, places.reshape(-1, args.batch_size), args.classes)
 
 
@@ -52,7 +53,7 @@ def validation_batches(records, share, args):
         return image, geometry, tf.strings.to_number(decoded["source_id"], tf.int64)
 
     places = validation_order(len(records), share)
-    dataset = _decoded(records, places).map(example, tf.data.AUTOTUNE).batch(args.eval_batch_size)
+    dataset = _decoded(records, places, include_mask=False).map(example, tf.data.AUTOTUNE).batch(args.eval_batch_size)
     batches = np.array_split(places, range(args.eval_batch_size, len(places), args.eval_batch_size))
     yield from _naming_faults(dataset, records, batches, args.classes)
 
@@ -95,9 +96,9 @@ def _naming_faults(dataset, records, batches, classes):
         yield batch
 
 
-def _decoded(records, places):
+def _decoded(records, places, *, include_mask):
     """What Model Garden's decoder makes of the records at those places."""
-    decode = TfExampleDecoder(include_mask=True).decode
+    decode = TfExampleDecoder(include_mask=include_mask).decode
 
     def read(place):
         record = tf.numpy_function(records.read, [place], tf.string)
