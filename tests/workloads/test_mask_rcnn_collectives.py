@@ -22,6 +22,8 @@ SAME = SMALL | {
     "learning_rate": 0.002, "warmup_steps": 10,
 }  # fmt: skip
 BATCH = 40
+
+pytestmark = pytest.mark.timeout(1800)
 STEPS = 800 // BATCH
 
 

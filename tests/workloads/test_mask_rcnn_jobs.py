@@ -19,6 +19,8 @@ from tests.workloads.conftest import IMAGE, MASK_RCNN, place_of
 
 IMAGES = {"train": 800, "validation": 100}
 
+pytestmark = pytest.mark.timeout(1800)  # two minutes on two cores that do nothing else
+
 
 def _train(place: Shell, job: str, *arguments: str) -> Ran:
     ran = place.train(MASK_RCNN / f"{job}.toml", "--set", f"image={IMAGE}", *arguments, timeout=1800)
