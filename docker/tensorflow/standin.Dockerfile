@@ -52,6 +52,12 @@ RUN --mount=type=bind,from=wheels,source=/wheels,target=/run/wheels \
 RUN --mount=type=bind,source=sagemaker_layer.sh,target=/run/sagemaker_layer.sh \
     bash /run/sagemaker_layer.sh
 
+RUN --mount=type=secret,id=host \
+    --mount=type=cache,target=/root/.cache \
+    --mount=type=bind,source=constraints.txt,target=/run/constraints.txt \
+    --mount=type=bind,source=tensorflow/model_garden.txt,target=/run/model_garden.txt \
+    pip install --no-deps --requirement /run/model_garden.txt
+
 # On cores that the ranks share, one that waits gives way to one that computes; a GPU's rank has its own.
 ENV OMPI_MCA_mpi_yield_when_idle=1
 ARG TENSORFLOW_VERSION

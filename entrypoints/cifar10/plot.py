@@ -1,20 +1,20 @@
-"""Draw loss and accuracy over the epochs as SVG, by hand: not every training image has matplotlib. Pure."""
+"""Draw loss and accuracy, or other columns, over the epochs as SVG, by hand: not every image has matplotlib. Pure."""
 
 WIDTH, HEIGHT, LEFT, TOP = 360, 220, 48, 30
-COLOURS = {"train": "#1f77b4", "val": "#d62728"}
+COLOURS = {"train": "#1f77b4", "val": "#d62728", "bbox": "#2ca02c", "segm": "#9467bd"}
 
 
-def curves(rows):
-    """One panel for the loss and one for the accuracy, training and validation in each; a row is an epoch."""
-    panels = "".join(panel(rows, name, offset=i * (WIDTH + LEFT + 24)) for i, name in enumerate(("loss", "accuracy")))
-    size = f'width="{2 * (WIDTH + LEFT + 24)}" height="{HEIGHT + TOP + 40}"'
+def curves(rows, names=("loss", "accuracy")):
+    """A panel for each name, with a line for each column of it, such as train_loss; a row is an epoch."""
+    panels = "".join(panel(rows, name, offset=i * (WIDTH + LEFT + 24)) for i, name in enumerate(names))
+    size = f'width="{len(names) * (WIDTH + LEFT + 24)}" height="{HEIGHT + TOP + 40}"'
     style = "text { font: 12px sans-serif }"
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style}</style>{panels}</svg>\n'
 
 
 def panel(rows, name, offset):
-    """A frame with its scale, and a line for each column that ends in the name."""
-    columns = [key for key in rows[0] if key.endswith(f"_{name}")]
+    """A frame with its scale, and a line for each column of the name."""
+    columns = [key for key in rows[0] if key.partition("_")[2] == name]
     top = max([1e-9, *(row[key] for row in rows for key in columns)]) if name == "loss" else 1.0
     last = max(row["epoch"] for row in rows)
     frame = (

@@ -8,10 +8,10 @@ def average(dist, tensor):
     return getattr(dist, "oob_allreduce", dist.allreduce)(tensor)
 
 
-def start_alike(dist, model, optimizer, epochs_done):
-    """Give all ranks the weights, the optimizer's state and the epochs done of rank 0; returns the epochs."""
+def start_alike(dist, model, optimizer, done):
+    """Give all ranks the weights, the optimizer's state and the epochs or steps done of rank 0; returns these."""
     dist.broadcast_variables([*model.variables, *optimizer.variables()], root_rank=0)
-    return int(dist.broadcast(tf.constant(epochs_done), root_rank=0))
+    return int(dist.broadcast(tf.constant(done), root_rank=0))
 
 
 def average_moving_statistics(dist, model):

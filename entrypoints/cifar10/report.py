@@ -16,8 +16,8 @@ IMAGES_TOLD = 8  # of a rank's validation, with their probabilities
 class Report:
     """Epoch by epoch, by the one rank that speaks: the others take `Report(None, …)`, which says and writes nothing."""
 
-    def __init__(self, directory, epochs):
-        self._directory, self._epochs = directory and Path(directory), epochs
+    def __init__(self, directory, epochs, plotted=("loss", "accuracy")):
+        self._directory, self._epochs, self._plotted = directory and Path(directory), epochs, plotted
         self._steps, self._rows = [], []
         if directory:
             self._directory.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ class Report:
             writer = csv.DictWriter(file, self._rows[0])
             writer.writeheader()
             writer.writerows(self._rows)
-        (self._directory / "curves.svg").write_text(curves(self._rows))
+        (self._directory / "curves.svg").write_text(curves(self._rows, self._plotted))
 
 
 def print_line(text):

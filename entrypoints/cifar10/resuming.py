@@ -8,17 +8,18 @@ NAME = "epoch"
 
 
 class Checkpoints:
-    """Model, optimizer and the epochs done, after every epoch; the last three are kept."""
+    """Model, optimizer and the epochs done, or what else a training counts; the last three are kept."""
 
-    def __init__(self, directory, model, optimizer):
+    def __init__(self, directory, model, optimizer, unit="epoch"):
         self._directory = directory
-        self._epochs_done = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self._checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer, epochs_done=self._epochs_done)
-        self._manager = tf.train.CheckpointManager(self._checkpoint, directory, max_to_keep=3, checkpoint_name=NAME)
+        self._unit, self._done = unit, tf.Variable(0, dtype=tf.int64, trainable=False)
+        state = {"model": model, "optimizer": optimizer, f"{unit}s_done": self._done}
+        self._checkpoint = tf.train.Checkpoint(**state)
+        self._manager = tf.train.CheckpointManager(self._checkpoint, directory, max_to_keep=3, checkpoint_name=unit)
 
     def restore(self):
-        """Go on from the last whole checkpoint, if there is one; returns how many epochs are done."""
-        path = last_whole(self._directory)
+        """Go on from the last whole checkpoint, if there is one; returns how many epochs, or steps, are done."""
+        path = last_whole(self._directory, self._unit)
         if path:
             try:
                 self._checkpoint.restore(path).assert_consumed()
@@ -28,22 +29,22 @@ class Checkpoints:
                     f"{path} is a checkpoint of another model ({why}). Train with the arguments that it was made with, "
                     f"or into an empty checkpoint directory."
                 ) from None
-            print(f"resumed from {path}, {int(self._epochs_done)} epoch(s) done\n", end="", flush=True)
-        return int(self._epochs_done)
+            print(f"resumed from {path}, {int(self._done)} {self._unit}(s) done\n", end="", flush=True)
+        return int(self._done)
 
-    def save(self, epochs_done):
-        """Write the state after so many epochs."""
-        self._epochs_done.assign(epochs_done)
-        self._manager.save(checkpoint_number=epochs_done)
+    def save(self, done):
+        """Write the state after so many."""
+        self._done.assign(done)
+        self._manager.save(checkpoint_number=done)
 
 
-def last_whole(directory):
+def last_whole(directory, unit="epoch"):
     """The checkpoint of the most epochs, both of whose files are there: an interruption may have come between them.
 
     Not what TensorFlow's file `checkpoint` names: that is a third file, and may be of another moment.
     """
-    whole = [path.with_suffix("") for path in Path(directory).glob(f"{NAME}-*.index") if has_weights(path)]
-    return str(max(whole, key=epochs_of)) if whole else None
+    whole = [path.with_suffix("") for path in Path(directory).glob(f"{unit}-*.index") if has_weights(path)]
+    return str(max(whole, key=count_of)) if whole else None
 
 
 def has_weights(index):
@@ -51,6 +52,6 @@ def has_weights(index):
     return index.with_suffix(".data-00000-of-00001").exists()
 
 
-def epochs_of(checkpoint):
+def count_of(checkpoint):
     """The number at the end of its name."""
     return int(checkpoint.name.rpartition("-")[2])

@@ -42,7 +42,7 @@ class Web:
 def prepare(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script as a module of its own, for small CIFAR-10 batches."""
     monkeypatch.syspath_prepend(str(CIFAR10_FOLDER))
-    for sibling in ("download", "tfrecords"):
+    for sibling in ("download", "tfrecords", "whole"):
         monkeypatch.delitem(sys.modules, sibling, raising=False)
     spec = importlib.util.spec_from_file_location("prepare_cifar10", CIFAR10_FOLDER / "prepare.py")
     module = importlib.util.module_from_spec(spec)

@@ -27,6 +27,7 @@ from training_job.errors import NoEngine
 
 IMAGE = os.environ.get("HOMEPORT_TEST_IMAGE", TENSORFLOW)
 CIFAR10 = ROOT / "entrypoints" / "cifar10"
+MASK_RCNN = ROOT / "entrypoints" / "mask_rcnn"
 PETS = ROOT / "entrypoints" / "pets"
 MPIRUN = "mpirun --oversubscribe -np {ranks} -mca btl_vader_single_copy_mechanism none"
 # A rank that a launcher started is found by its variable, a script alone by being the shell's last child.
@@ -86,45 +87,55 @@ def client() -> Iterator[docker.DockerClient]:
 
 
 @pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The handwritten digits as the data set of an FSx."""
-    return _prepared(CIFAR10, tmp_path_factory, "--source", "digits")
+def fsx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that stands for an FSx; what is on it is in folders called as the programs are."""
+    return tmp_path_factory.mktemp("fsx")
 
 
 @pytest.fixture(scope="session")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The drawn pets as the data set of an FSx."""
-    return _prepared(PETS, tmp_path_factory, "--sample")
+def digits(fsx: Path) -> Path:
+    """An FSx that has the handwritten digits."""
+    return _prepared(CIFAR10, fsx, "--source", "digits")
 
 
-def _prepared(scripts: Path, folders: pytest.TempPathFactory, *arguments: str) -> Path:
-    folder = folders.mktemp("fsx")
-    prepare = [sys.executable, scripts / "prepare.py", folder / scripts.name, *arguments]
+@pytest.fixture(scope="session")
+def shapes(fsx: Path) -> Path:
+    """An FSx that has the drawn shapes."""
+    return _prepared(MASK_RCNN, fsx, "--sample")
+
+
+@pytest.fixture(scope="session")
+def sample(fsx: Path) -> Path:
+    """An FSx that has the drawn pets."""
+    return _prepared(PETS, fsx, "--sample")
+
+
+def _prepared(scripts: Path, fsx: Path, *arguments: str) -> Path:
+    prepare = [sys.executable, scripts / "prepare.py", fsx / scripts.name, *arguments]
     subprocess.run(prepare, check=True, stdout=subprocess.DEVNULL)
-    return folder
+    return fsx
 
 
 @pytest.fixture(scope="session")
-def container(client: docker.DockerClient, digits: Path) -> Iterator[Container]:
-    """The TensorFlow image, with the CIFAR-10 scripts as they are here and the digits under /data."""
-    with _running(client, IMAGE, CIFAR10, digits) as running:
+def container(client: docker.DockerClient, fsx: Path) -> Iterator[Container]:
+    """The TensorFlow image, with the scripts as they are here and the FSx under /data."""
+    with _running(client, IMAGE, fsx) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def pytorch(client: docker.DockerClient, sample: Path) -> Iterator[Container]:
-    """The PyTorch image, with the Pets scripts as they are here and the drawn pets under /data."""
-    with _running(client, PYTORCH, PETS, sample) as running:
+def pytorch(client: docker.DockerClient, fsx: Path) -> Iterator[Container]:
+    """The PyTorch image, with the scripts as they are here and the FSx under /data."""
+    with _running(client, PYTORCH, fsx) as running:
         yield running
 
 
 @contextmanager
-def _running(client: docker.DockerClient, image: str, scripts: Path, data: Path) -> Iterator[Container]:
+def _running(client: docker.DockerClient, image: str, fsx: Path) -> Iterator[Container]:
     assert client.images.list(image), f"{image} is not built: make images"
-    # The whole folder: the scripts are links into each other's.
-    mounts = {str(data): {"bind": "/data", "mode": "ro"}, str(scripts.parent): {"bind": "/entrypoints", "mode": "ro"}}
+    mounts = {str(fsx): {"bind": "/data", "mode": "ro"}, str(CIFAR10.parent): {"bind": "/entrypoints", "mode": "ro"}}
     options = {"network_mode": "none", "init": True, "detach": True, "volumes": mounts, "entrypoint": ""}
-    running = client.containers.run(image, "sleep infinity", working_dir=f"/entrypoints/{scripts.name}", **options)
+    running = client.containers.run(image, "sleep infinity", **options)
     try:
         yield running
     finally:
@@ -132,18 +143,24 @@ def _running(client: docker.DockerClient, image: str, scripts: Path, data: Path)
 
 
 @pytest.fixture(scope="session")
-def train(container: Container) -> Train:
+def train(container: Container, digits: Path) -> Train:  # noqa: ARG001 - the data that it trains on
     """Run a CIFAR-10 script on so many ranks, without the toolkit: what it computes is the same."""
-    return _trainer(container, "/data/cifar10")
+    return _trainer(container, CIFAR10.name)
 
 
 @pytest.fixture(scope="session")
-def train_pets(pytorch: Container) -> Train:
+def train_mask_rcnn(container: Container, shapes: Path) -> Train:  # noqa: ARG001 - the data that it trains on
+    """Run a Mask R-CNN script on so many ranks, without the toolkit."""
+    return _trainer(container, MASK_RCNN.name)
+
+
+@pytest.fixture(scope="session")
+def train_pets(pytorch: Container, sample: Path) -> Train:  # noqa: ARG001 - the data that it trains on
     """Run a Pets script on so many ranks, without the toolkit."""
-    return _trainer(pytorch, "/data/pets")
+    return _trainer(pytorch, PETS.name)
 
 
-def _trainer(container: Container, data: str) -> Train:
+def _trainer(container: Container, program: str) -> Train:
     number = iter(range(1000))
 
     def run(
@@ -155,10 +172,10 @@ def _trainer(container: Container, data: str) -> Train:
         kill_at: str | None = None,
         **arguments: object,
     ) -> Trained:
-        out = f"/tmp/{folder or f'run-{next(number)}'}"
+        out = f"/tmp/{program}-{folder or f'run-{next(number)}'}"
         given = {
-            "train": f"{data}/train",
-            "validation": f"{data}/validation",
+            "train": f"/data/{program}/train",
+            "validation": f"/data/{program}/validation",
             "model-dir": f"{out}/model",
             "output-data-dir": f"{out}/output",
             "checkpoint-dir": f"{out}/checkpoints",
@@ -169,7 +186,8 @@ def _trainer(container: Container, data: str) -> Train:
         if kill_at:
             ready = f"until [ -e {out}/checkpoints/{kill_at} ] || ! kill -0 $!; do sleep 0.1; done"
             command = ["bash", "-c", f"{shlex.join(command)} & {ready}; {KILL_LAST_RANK.format(ranks - 1)}; wait $!"]
-        done = container.exec_run(command, environment={"TF_CPP_MIN_LOG_LEVEL": "1"})
+        environment = {"TF_CPP_MIN_LOG_LEVEL": "1"}
+        done = container.exec_run(command, workdir=f"/entrypoints/{program}", environment=environment)
         return Trained(done.exit_code, done.output.decode(errors="replace"), out, _files(container, f"{out}/output"))
 
     return run
@@ -196,16 +214,22 @@ def _files(container: Container, directory: str) -> dict[str, bytes]:
 @pytest.fixture
 def place(container: Container, tmp_path: Path, digits: Path) -> Shell:
     """A folder in which jobs are run, the digits on its FSx."""
-    return _place(container, tmp_path, digits)
+    return place_of(container, tmp_path, digits)
+
+
+@pytest.fixture
+def place_of_shapes(container: Container, tmp_path: Path, shapes: Path) -> Shell:
+    """A folder in which jobs are run, the shapes on its FSx."""
+    return place_of(container, tmp_path, shapes)
 
 
 @pytest.fixture
 def pets_place(pytorch: Container, tmp_path: Path, sample: Path) -> Shell:
     """A folder in which jobs are run, the drawn pets on its FSx."""
-    return _place(pytorch, tmp_path, sample)
+    return place_of(pytorch, tmp_path, sample)
 
 
-def _place(container: Container, folder: Path, data: Path) -> Shell:
+def place_of(container: Container, folder: Path, data: Path) -> Shell:
     shell = Shell(folder, container.attrs["Config"]["Image"])
     (folder / "homeport.toml").write_text(f'[local.file_systems.training-data]\nmount_name = "fsx"\npath = "{data}"\n')
     return shell

@@ -19,7 +19,8 @@ def test_every_distribution_is_the_version_that_docker_pins(pins: dict[str, str]
         "sagemaker-tensorflow-training": pins["SAGEMAKER_TENSORFLOW_TRAINING_VERSION"],
     }
     ours = tomllib.loads(Path("/docker/smdistributed/pyproject.toml").read_text())["project"]
-    constraints = re.findall(r"^([^#=\s]+)==(\S+)$", Path("/docker/constraints.txt").read_text(), re.MULTILINE)
+    files = (Path("/docker/constraints.txt"), Path("/docker/tensorflow/model_garden.txt"))
+    constraints = re.findall(r"^([^#=\s]+)==(\S+)$", "".join(file.read_text() for file in files), re.MULTILINE)
 
     image = [each for each in distributions() if str(each.locate_file("")).startswith("/opt/venv")]
     installed = {re.sub(r"[-_.]+", "-", each.name).lower(): each.version for each in image}
@@ -27,6 +28,12 @@ def test_every_distribution_is_the_version_that_docker_pins(pins: dict[str, str]
     pinned = dict(constraints) | decided | {ours["name"]: ours["version"]}
     assert {name: pinned.get(name) for name in installed} == installed
     assert decided.keys() <= installed.keys()
+
+
+def test_model_gardens_mask_rcnn_runs_beside_this_tensorflow() -> None:
+    factory = importlib.import_module("official.vision.modeling.factory")
+
+    assert callable(factory.build_maskrcnn)
 
 
 def test_train_is_the_console_script_of_sagemaker_training() -> None:
