@@ -104,7 +104,7 @@ def test_what_is_exported_predicts_as_the_trained_network_on_images_of_any_size(
 @pytest.mark.parametrize("way", WAYS)
 def test_a_resumed_training_goes_on_as_if_it_had_not_stopped(train_pets: Train, way: str) -> None:
     script, launcher = WAYS[way]
-    job = {**SAME, "epochs": 8, "batch_size": 16, "scaling": "linear", "optimizer": "adam", "learning_rate": 0.001}
+    job = {**SAME, "epochs": 5, "batch_size": 16, "scaling": "linear", "optimizer": "adam", "learning_rate": 0.001}
     whole = train_pets(script, ranks=2, launcher=launcher, **job)
 
     killed = train_pets(script, ranks=2, launcher=launcher, folder=f"resumed-{way}", kill_at="epoch-002.pt", **job)
