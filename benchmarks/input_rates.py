@@ -79,9 +79,8 @@ def consumed(dataset: tf.data.Dataset) -> None:
 
 def cifar10_ways(train: str) -> dict[str, Way]:
     """The floor reads and decodes every record once an epoch; the scripts do so once, and make batches from memory."""
-    from sharing import Share  # noqa: PLC0415
-
     import data  # noqa: PLC0415 where it lies is an argument
+    from sharing import Share  # noqa: PLC0415
 
     images = data.load(train)
     files = data.record_files(train)
@@ -123,11 +122,10 @@ def coco_ways(train: str) -> dict[str, Way]:
 
 def scripts_way(train: str) -> Way:
     """As the scripts of Mask R-CNN take a channel, by Model Garden."""
+    import data  # noqa: PLC0415 where it lies is an argument
     from arguments import parse_args  # noqa: PLC0415
     from records import find_records  # noqa: PLC0415
     from sharing import Share  # noqa: PLC0415
-
-    import data  # noqa: PLC0415 where it lies is an argument
 
     args = parse_args("COCO's records")
     records = find_records(train)

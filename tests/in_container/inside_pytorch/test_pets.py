@@ -81,9 +81,8 @@ def test_an_example_is_the_same_whenever_it_is_asked_for_and_another_in_another_
 
 
 def test_validation_sees_the_image_as_it_is_served(channel: Path) -> None:
-    from model import Served  # noqa: PLC0415
-
     from data import Examples, listed  # noqa: PLC0415
+    from model import Served  # noqa: PLC0415
 
     image, _, _ = Examples(listed(channel), 16)[(0, 2)]
     pixels = np.asarray(Image.open(channel / "a" / "2.jpg"))[None]
@@ -122,9 +121,8 @@ def test_a_channel_without_a_listing_or_without_an_image_is_refused_in_words(cha
 def test_each_rank_tries_its_part_and_all_leave_out_the_same_images(
     channel: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from sharing import Share  # noqa: PLC0415
-
     from data import listed, readable  # noqa: PLC0415
+    from sharing import Share  # noqa: PLC0415
 
     images = listed(channel)
     (channel / "a" / "1.jpg").write_bytes(b"no image")
@@ -149,9 +147,8 @@ def test_each_rank_tries_its_part_and_all_leave_out_the_same_images(
 
 
 def test_fewer_images_than_ranks_are_refused_in_words(channel: Path) -> None:
-    from sharing import Share  # noqa: PLC0415
-
     from data import listed, training_batches, validation_batches  # noqa: PLC0415
+    from sharing import Share  # noqa: PLC0415
 
     args = SimpleNamespace(batch_size=1, size=8, seed=1, epochs=1, augment=False, workers=0)
     images = listed(channel)
