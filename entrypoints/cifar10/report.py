@@ -60,14 +60,12 @@ def print_line(text):
     print(text + "\n", end="", flush=True)
 
 
-def report_rank(directory, share, local_rank, *, model, image_ids, validation):
+def report_rank(directory, share, local_rank, *, model, image_ids, **more):
     """Leave what this rank was, saw in its last epoch and ended with, so that anyone can see that the ranks agree.
 
-    The probabilities are those of the first images that it validated, to be compared with what a loaded model says.
+    What `more` it has to say comes last.
     """
     weights = hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights()))
-    pixels, _, ids = next(iter(validation.unbatch().batch(IMAGES_TOLD)))
-    probabilities = model(pixels, training=False).numpy()
     report = {
         "rank": share.rank,
         "size": share.size,
@@ -76,8 +74,14 @@ def report_rank(directory, share, local_rank, *, model, image_ids, validation):
         "images_per_epoch": len(image_ids),
         "weights_sha256": weights.hexdigest(),
         "image_ids": sorted(map(int, image_ids)),
-        "probabilities": {int(image): row.tolist() for image, row in zip(ids, probabilities)},
+        **more,
     }
     ranks = Path(directory, "ranks")
     ranks.mkdir(parents=True, exist_ok=True)
     Path(ranks, f"rank-{share.rank}.json").write_text(json.dumps(report) + "\n")
+
+
+def first_probabilities(model, validation):
+    """Those of the first images that a rank validated, by their ids, to be compared with what a loaded model says."""
+    pixels, _, ids = next(iter(validation.unbatch().batch(IMAGES_TOLD)))
+    return {int(image): row.tolist() for image, row in zip(ids, model(pixels, training=False).numpy())}

@@ -21,7 +21,7 @@ from fitting import Epochs, Steps, TellingModel
 from machine import use_own_share
 from model import build_model
 from ranks import average, average_moving_statistics, start_alike
-from report import Report, report_rank
+from report import Report, first_probabilities, report_rank
 from resuming import Checkpoints
 from schedule import learning_rate
 from sharing import Share, steps_per_epoch, validation_order
@@ -88,9 +88,8 @@ def main():
     # Horovod: one saves, and each leaves its own report.
     if share.rank == 0:
         model.save(f"{args.model_dir}/1", include_optimizer=False)  # TensorFlow Serving wants a version for a name
-    report_rank(
-        args.output_data_dir, share, hvd.local_rank(), model=model, image_ids=each_step.ids, validation=validation
-    )
+    told = first_probabilities(model, validation)
+    report_rank(args.output_data_dir, share, hvd.local_rank(), model=model, image_ids=each_step.ids, probabilities=told)
 
 
 def validation_weight(images, share):

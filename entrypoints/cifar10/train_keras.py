@@ -17,7 +17,7 @@ from data import load, training_batches, validation_batches, without_ids
 from fitting import Epochs, Steps, TellingModel
 from machine import use_own_share
 from model import build_model
-from report import Report, report_rank
+from report import Report, first_probabilities, report_rank
 from resuming import Checkpoints
 from schedule import learning_rate
 from sharing import Share, steps_per_epoch
@@ -68,7 +68,8 @@ def main():
     images = (args.epochs - first_epoch) * steps * args.batch_size
     report.end(images, time.perf_counter() - start, share.size)
     model.save(f"{args.model_dir}/1", include_optimizer=False)  # TensorFlow Serving wants a version for a name
-    report_rank(args.output_data_dir, share, 0, model=model, image_ids=each_step.ids, validation=validation)
+    told = first_probabilities(model, validation)
+    report_rank(args.output_data_dir, share, 0, model=model, image_ids=each_step.ids, probabilities=told)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from arguments import parse_args
 from data import load, training_batches, validation_batches
 from machine import use_own_share
 from model import build_model
-from report import Report, report_rank
+from report import Report, first_probabilities, report_rank
 from resuming import Checkpoints
 from schedule import learning_rate
 from sharing import Share, steps_per_epoch
@@ -89,7 +89,8 @@ def main():
     images = (args.epochs - first_epoch) * steps * args.batch_size
     report.end(images, time.perf_counter() - start, share.size)
     model.save(f"{args.model_dir}/1", include_optimizer=False)  # TensorFlow Serving wants a version for a name
-    report_rank(args.output_data_dir, share, 0, model=model, image_ids=ids, validation=validation)
+    told = first_probabilities(model, validation)
+    report_rank(args.output_data_dir, share, 0, model=model, image_ids=ids, probabilities=told)
 
 
 def hits(labels, probabilities):

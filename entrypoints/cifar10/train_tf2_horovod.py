@@ -19,7 +19,7 @@ from data import load, training_batches, validation_batches
 from machine import use_own_share
 from model import build_model
 from ranks import average, average_moving_statistics, start_alike
-from report import Report, report_rank
+from report import Report, first_probabilities, report_rank
 from resuming import Checkpoints
 from schedule import learning_rate
 from sharing import Share, steps_per_epoch
@@ -110,7 +110,8 @@ def main():
     # Ranks: one saves, and each leaves its own report.
     if share.rank == 0:
         model.save(f"{args.model_dir}/1", include_optimizer=False)  # TensorFlow Serving wants a version for a name
-    report_rank(args.output_data_dir, share, dist.local_rank(), model=model, image_ids=ids, validation=validation)
+    told = first_probabilities(model, validation)
+    report_rank(args.output_data_dir, share, dist.local_rank(), model=model, image_ids=ids, probabilities=told)
 
 
 def hits(labels, probabilities):

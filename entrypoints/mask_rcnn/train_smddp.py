@@ -103,7 +103,7 @@ def main():
     # Ranks: one saves, and each leaves its own report.
     if share.rank == 0:
         detector.save(f"{args.model_dir}/1")  # TensorFlow Serving wants a version for a name
-    report_rank(args.output_data_dir, share, dist.local_rank(), model, ids)
+    report_rank(args.output_data_dir, share, dist.local_rank(), model=model, image_ids=ids)
 
 
 def make_train_step(model, optimizer, args):

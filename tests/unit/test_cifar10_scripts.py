@@ -1,7 +1,6 @@
 """What the CIFAR-10 scripts decide without TensorFlow: who takes which image when, and at which learning rate."""
 
 import difflib
-import importlib
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
+from tests.scripts import imported
 from training_job.job_file import read_job
 
 FOLDER = Path(__file__).parents[2] / "entrypoints" / "cifar10"
@@ -22,37 +22,32 @@ ALONE = ("keras", "keras_script_mode", "tf2")
 
 @pytest.fixture
 def sharing() -> Iterator[ModuleType]:
-    yield from _sibling("sharing")
+    with imported(FOLDER, "sharing") as module:
+        yield module
 
 
 @pytest.fixture
 def augmentation() -> Iterator[ModuleType]:
-    yield from _sibling("augmentation")
+    with imported(FOLDER, "augmentation") as module:
+        yield module
 
 
 @pytest.fixture
 def schedule() -> Iterator[ModuleType]:
-    yield from _sibling("schedule")
+    with imported(FOLDER, "schedule") as module:
+        yield module
 
 
 @pytest.fixture
 def plot() -> Iterator[ModuleType]:
-    yield from _sibling("plot")
+    with imported(FOLDER, "plot") as module:
+        yield module
 
 
 @pytest.fixture
 def arguments() -> Iterator[ModuleType]:
-    yield from _sibling("arguments")
-
-
-def _sibling(name: str) -> Iterator[ModuleType]:
-    """A module of the folder, imported as the scripts import it, and forgotten again."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        known = set(sys.modules)
-        yield importlib.import_module(name)
-        for each in set(sys.modules) - known:
-            del sys.modules[each]  # not by the patch, which would bring it back
+    with imported(FOLDER, "arguments") as module:
+        yield module
 
 
 def test_the_scripts_for_horovod_and_smddp_differ_in_one_import() -> None:
@@ -180,7 +175,7 @@ def test_a_rank_takes_the_gpu_of_its_own_number_or_a_part_of_the_cores(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow", tensorflow := _Gpus(gpus))
 
-    for machine in _sibling("machine"):
+    with imported(FOLDER, "machine") as machine:
         machine.use_own_share(3, 8)
 
     assert tensorflow.visible == visible
@@ -190,9 +185,11 @@ def test_a_rank_takes_the_gpu_of_its_own_number_or_a_part_of_the_cores(
 def test_a_rank_without_a_gpu_of_its_own_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow", _Gpus(2))
 
-    for machine in _sibling("machine"):
-        with pytest.raises(ValueError, match=r"this host has 2 GPU\(s\) for its 4 ranks: each needs its own"):
-            machine.use_own_share(2, 4)
+    with (
+        imported(FOLDER, "machine") as machine,
+        pytest.raises(ValueError, match=r"this host has 2 GPU\(s\) for its 4 ranks: each needs its own"),
+    ):
+        machine.use_own_share(2, 4)
 
 
 def test_the_plot_draws_training_and_validation_of_every_epoch(plot: ModuleType) -> None:

@@ -1,7 +1,6 @@
 """What the Mask R-CNN scripts decide without TensorFlow: learning rates, shares, what is sent, how COCO judges."""
 
 import difflib
-import importlib
 import json
 import re
 import sys
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from pycocotools import mask
 
+from tests.scripts import imported
 from training_job.job_file import read_job
 from training_job.model import TrainingJob
 
@@ -34,13 +34,9 @@ RATE = {
 
 @pytest.fixture
 def module(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
-    """The module of the folder that the test names, imported as the scripts import it, and forgotten again."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        known = set(sys.modules)
-        yield importlib.import_module(request.param)
-        for each in set(sys.modules) - known:
-            del sys.modules[each]
+    """The module of the folder that the test names."""
+    with imported(FOLDER, request.param) as module:
+        yield module
 
 
 def of(name: str) -> pytest.MarkDecorator:

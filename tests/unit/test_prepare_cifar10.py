@@ -1,13 +1,11 @@
 """What `entrypoints/cifar10/prepare.py` makes of the network it finds: a real loopback server stands in for the web."""
 
 import hashlib
-import importlib.util
 import io
 import json
 import pickle
 import re
 import struct
-import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -20,6 +18,8 @@ from types import ModuleType
 import google_crc32c
 import numpy as np
 import pytest
+
+from tests.scripts import imported
 
 CIFAR10_FOLDER = Path(__file__).parents[2] / "entrypoints" / "cifar10"
 IMAGES_PER_BATCH = 20
@@ -39,18 +39,12 @@ class Web:
 
 
 @pytest.fixture
-def prepare(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script as a module of its own, for small CIFAR-10 batches."""
-    monkeypatch.syspath_prepend(str(CIFAR10_FOLDER))
-    for sibling in ("download", "tfrecords", "whole"):
-        monkeypatch.delitem(sys.modules, sibling, raising=False)
-    spec = importlib.util.spec_from_file_location("prepare_cifar10", CIFAR10_FOLDER / "prepare.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "prepare_cifar10", module)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "IMAGES_PER_BATCH", IMAGES_PER_BATCH)
+def prepare(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The script, imported as a person runs it, for small CIFAR-10 batches."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")  # the web of these tests is here, whatever the machine's proxy
-    return module
+    with imported(CIFAR10_FOLDER, "prepare") as module:
+        module.IMAGES_PER_BATCH = IMAGES_PER_BATCH  # type: ignore[attr-defined]
+        yield module
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 """prepare.py of Mask R-CNN: COCO's archives, or drawn shapes, as TFRecords that lack nothing."""
 
-import importlib
 import io
 import json
 import struct
-import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -15,25 +13,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.scripts import imported
 from tests.unit.test_prepare_cifar10 import fields, read_records, varint
 
 FOLDER = Path(__file__).parents[2] / "entrypoints" / "mask_rcnn"
 
 
 @pytest.fixture
-def prepare() -> Iterator[ModuleType]:
+def prepare(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """prepare.py, to make 24 + 6 images in 4 + 2 files."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        known = set(sys.modules)
-        module = importlib.import_module("prepare")
-        patch.setattr(
-            module, "IMAGES", {"shapes": {"train": 24, "validation": 6}, "coco": {"train": 2, "validation": 2}}
-        )
-        patch.setattr(module, "SHARDS", {name: {"train": 4, "validation": 2} for name in ("shapes", "coco")})
+    images = {"shapes": {"train": 24, "validation": 6}, "coco": {"train": 2, "validation": 2}}
+    with imported(FOLDER, "prepare") as module:
+        monkeypatch.setattr(module, "IMAGES", images)
+        monkeypatch.setattr(module, "SHARDS", {name: {"train": 4, "validation": 2} for name in images})
         yield module
-        for each in set(sys.modules) - known:
-            del sys.modules[each]
 
 
 @pytest.fixture

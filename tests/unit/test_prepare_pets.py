@@ -1,10 +1,8 @@
 """What `entrypoints/pets/prepare.py` makes of an archive, and what it draws without one."""
 
 import hashlib
-import importlib
 import io
 import json
-import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,21 +11,17 @@ from types import ModuleType
 import pytest
 from PIL import Image
 
+from tests.scripts import imported
+
 FOLDER = Path(__file__).parents[2] / "entrypoints" / "pets"
 BREEDS = [f"Breed_{chr(ord('a') + number % 26)}{number:02d}" for number in range(37)]
 
 
 @pytest.fixture
-def prepare(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The script, imported with its siblings as a person runs it, and forgotten again."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    for sibling in ("download", "drawing", "whole"):
-        monkeypatch.delitem(sys.modules, sibling, raising=False)
-    known = set(sys.modules)
-    monkeypatch.delitem(sys.modules, "prepare", raising=False)
-    yield importlib.import_module("prepare")
-    for each in set(sys.modules) - known:
-        monkeypatch.delitem(sys.modules, each)
+def prepare() -> Iterator[ModuleType]:
+    """The script, imported with its siblings as a person runs it."""
+    with imported(FOLDER, "prepare") as module:
+        yield module
 
 
 def _jpeg() -> bytes:

@@ -84,7 +84,7 @@ def test_a_training_leaves_a_plot_of_loss_and_accuracy(two: Trained) -> None:
 def test_what_is_exported_predicts_as_the_trained_network_on_images_of_any_size(
     alone: Trained, pytorch: Container, tmp_path: Path
 ) -> None:
-    said = pytorch.exec_run(["python", "-c", PREDICT, alone.folder])
+    said = pytorch.exec_run(["python", "-c", PREDICT, alone.folder], workdir="/entrypoints/pets")
     assert said.exit_code == 0, said.output.decode()
     chunks, _ = pytorch.get_archive(f"{alone.folder}/model")
     with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
@@ -144,7 +144,7 @@ def test_a_torchvision_network_begins_with_the_weights_of_a_file(train_pets: Tra
         "digest = hashlib.sha256(open('/tmp/weights/x.pth', 'rb').read()).hexdigest()[:8]; "
         "os.rename('/tmp/weights/x.pth', f'/tmp/weights/resnet18-{digest}.pth'); print(f'resnet18-{digest}.pth')"
     )
-    name = pytorch.exec_run(["python", "-c", make]).output.decode().split()[-1]
+    name = pytorch.exec_run(["python", "-c", make], workdir="/entrypoints/pets").output.decode().split()[-1]
     job = SAME | {"model": "resnet18", "batch_size": 64, "weights_dir": "/tmp/weights"}
 
     ranks = train_pets("train_ddp.py", ranks=2, launcher="torchrun", weights=name, **job)

@@ -125,7 +125,8 @@ def test_one_rank_says_once_that_it_is_the_emulation() -> None:
 
 def test_smddprun_tells_a_rank_what_torch_wants_to_know() -> None:
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    program = f"import json, os; print(json.dumps([os.environ[name] for name in {names!r}]))"
+    # Text and line end at once: what two ranks print in pieces may meet on one line.
+    program = f"import json, os, sys; sys.stdout.write(json.dumps([os.environ[name] for name in {names!r}]) + chr(10))"
     command = ["mpirun", "--oversubscribe", "-np", "2", "smddprun", sys.executable, "-c", program]
     environment = os.environ | {"SMDATAPARALLEL_SERVER_ADDR": "algo-1", "SMDATAPARALLEL_SERVER_PORT": "7000"}
 
