@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from cloud.account_answers import Answers, Missing, Mounted, Quota, Subnet, Unknown
 from cloud.aws import Clients
-from cloud.aws_errors import BotoCoreError, ClientError, CredentialsExpired, code_of, explained, message_of, told
+from cloud.aws_errors import BOTOCORES, ClientError, CredentialsExpired, code_of, explained, message_of, told
 from cloud.preflight import wanted_instances, wanted_quotas
 from training_job.model import S3DataSource, TrainingJob
 from training_job.s3_uri import S3Uri
@@ -86,7 +86,7 @@ def job_status(clients: Clients, name: str) -> str | Missing:
 def _answered(ask: Callable[[], T], region: str) -> T | Missing | Unknown:
     try:
         return ask()
-    except (ClientError, BotoCoreError) as error:
+    except BOTOCORES as error:
         if code_of(error) in _NOT_FOUND:
             return Missing()
         problem = explained(error, "not checked", region)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from botocore import exceptions as told_by  # type: ignore[import-untyped]
+from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 
 from training_job.errors import AccountCannot
 
@@ -20,8 +21,8 @@ EXPIRED = (
 _UNKNOWN_KEYS = ("InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId", "SignatureDoesNotMatch")
 _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "Forbidden", "403")
 
-NO_ANSWER = (told_by.HTTPClientError, told_by.ConnectionError)
-"""No answer came, or half of one: what was asked for may have been done."""
+NO_ANSWER = (told_by.HTTPClientError, told_by.ConnectionError, ResponseParserError)
+"""No answer came, half of one, or a page that somebody on the way wrote: what was asked for may have been done."""
 
 _PASSING = (
     "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled", "TooManyRequestsException",
@@ -30,7 +31,8 @@ _PASSING = (
 )  # fmt: skip
 
 ClientError = told_by.ClientError
-BotoCoreError = told_by.BotoCoreError
+BOTOCORES = (told_by.ClientError, told_by.BotoCoreError, ResponseParserError)
+"""Whatever botocore raises; the parsers' error is outside its tree."""
 
 
 class CredentialsExpired(AccountCannot):
@@ -64,7 +66,7 @@ def told(doing: str, region: str) -> Iterator[None]:
     """Whatever AWS refuses, or cannot be asked, as an AccountCannot that says what to do about it."""
     try:
         yield
-    except (BotoCoreError, ClientError) as error:
+    except BOTOCORES as error:
         raise explained(error, doing, region) from None
 
 
@@ -85,8 +87,8 @@ def explained(error: Exception, doing: str, region: str) -> AccountCannot:
         return Denied(f"{doing}: denied: {message_of(error)}. Ask whoever gives out rights in the account for it")
     if isinstance(error, NO_ANSWER):
         return AccountCannot(
-            f"{doing}: AWS does not answer in {region}: {error}. Look at the network, and at region in [cloud] of "
-            "homeport.toml: a region that does not exist has no address"
+            f"{doing}: AWS does not answer in {region}: {_first_line(error)}. Look at the network, and at region in "
+            "[cloud] of homeport.toml: a region that does not exist has no address"
         )
     if code:
         return AccountCannot(f"{doing}: {code}: {message_of(error)}")
@@ -97,3 +99,7 @@ def _renewal() -> str:
     profile: Any = os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
     named = f" --profile {profile}" if profile else ""
     return f"Sign in: aws sso login{named}, or aws configure{named}; or set AWS_PROFILE"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(":")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from cloud.aws import Aws
-from cloud.aws_errors import BotoCoreError, ClientError, CredentialsExpired, explained, is_passing
+from cloud.aws_errors import BOTOCORES, ClientError, CredentialsExpired, explained, is_passing
 from cloud.log_streams import Page, list_streams, merged, read_page
 from cloud.run_folder import Progress, RunFolder
 from training_job.errors import AccountCannot
@@ -91,7 +91,7 @@ class Follower:
                 except CredentialsExpired as problem:
                     self._renew(problem)
                     continue
-                except (ClientError, BotoCoreError) as error:
+                except BOTOCORES as error:
                     self._wait_out(error)
                     continue
                 self._failing_since, self._expired = None, False
@@ -152,7 +152,7 @@ class Follower:
         """An answer; expired credentials as such, what passes as botocore raised it, anything else explained."""
         try:
             return ask()
-        except (ClientError, BotoCoreError) as error:
+        except BOTOCORES as error:
             if is_passing(error):
                 raise
             raise explained(error, f"following {self.job}", self.aws.region) from None

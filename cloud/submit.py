@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cloud.aws import Clients
-from cloud.aws_errors import NO_ANSWER, BotoCoreError, ClientError, code_of, explained, is_passing, message_of
+from cloud.aws_errors import BOTOCORES, NO_ANSWER, ClientError, code_of, explained, is_passing, message_of
 from training_job.errors import AccountCannot
 
 _QUOTA = "ResourceLimitExceeded"
@@ -28,7 +28,7 @@ def create(clients: Clients, request: Mapping[str, Any], region: str) -> str:
     name, doing = str(request["TrainingJobName"]), f"creating {request['TrainingJobName']}"
     try:
         return str(clients("sagemaker").create_training_job(**request)["TrainingJobArn"])
-    except (ClientError, BotoCoreError) as error:
+    except BOTOCORES as error:
         if code_of(error) == _TAKEN or isinstance(error, NO_ANSWER) or is_passing(error):
             return _ours(clients, request, error, region)
         if code_of(error) == _QUOTA:
@@ -51,7 +51,7 @@ def _ours(clients: Clients, request: Mapping[str, Any], problem: Exception, regi
     name = str(request["TrainingJobName"])
     try:
         answer = clients("sagemaker").describe_training_job(TrainingJobName=name)
-    except (ClientError, BotoCoreError) as error:
+    except BOTOCORES as error:
         if isinstance(error, ClientError) and "not found" in message_of(error):
             raise explained(problem, f"creating {name}", region) from None
         raise Undecided(
