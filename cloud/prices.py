@@ -1,8 +1,9 @@
 """What a stack costs for each hour that it stands, as far as a published price tells. Pure.
 
 US dollars, us-east-1, on demand; other regions differ by a fifth and more. NAT gateway, interface endpoints and public
-addresses as published in 2026-06, FSx for Lustre, storage and notebook instances as in 2024-05 (EC2, FSx, SageMaker and
-S3 pricing pages). What is paid by use (gigabytes moved and kept, requests) is named and not counted.
+addresses as pages of 2026-06 tell them; SCRATCH_2 and the 125 MB/s tier of FSx for Lustre as undated pages do.
+UNVERIFIED, as no page was at hand: FSx's other tiers, EFS, ECR, S3, a notebook's storage, ml.t3.medium and
+ml.t3.xlarge. What is paid by use (gigabytes moved and kept, requests) is named and not counted.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from cloud.templates import Tree
 from training_job import instance_types
 
-PRICES_OF = "2024-05 to 2026-06, us-east-1"
+PRICES_OF = "us-east-1, some unverified: docs/stacks.md"
 _HOURS = 730
 """Of a month, as AWS counts them."""
 

@@ -59,7 +59,7 @@ def test_up_shows_every_resource_and_the_cost_and_makes_nothing_without_yes(
 
     said = capsys.readouterr().out
     assert "  + Lustre                   AWS::FSx::FileSystem\n" in said
-    assert "costs $0.290 an hour while it stands (prices of 2024-05 to 2026-06, us-east-1)" in said
+    assert "costs $0.290 an hour while it stands (prices of us-east-1, some unverified: docs/stacks.md)" in said
     assert "$0.230   Lustre: FSx for Lustre SCRATCH_2, 1,200 GiB, used or not" in said
     assert said.endswith("nothing was made; --yes makes it\n")
     assert empty_account.counted() == before
