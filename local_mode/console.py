@@ -204,7 +204,7 @@ def doctor_text(machine: Machine, place: Place, images: Iterable[tuple[str, bool
             lines.append(f"bucket       {name}: S3 at {bucket.url or bucket.region}")
     lines.append(f"cache        {place.cache}, at most {place.cache_bytes / 1e9:g} GB")
     lines.append(f"jobs         {place.state}")
-    lines += [f"image        {name}{'' if there else ': not built; make image'}" for name, there in images]
+    lines += [f"image        {name}{'' if there else ': not built; make images'}" for name, there in images]
     return "\n".join(lines)
 
 

@@ -91,7 +91,7 @@ def _remedy(reference: str) -> str:
     if not reference.startswith("homeport/"):
         return "Check the name, or pull it first."
     name, _, processor = reference.removeprefix("homeport/").partition(":")
-    return f"Build it: docker/image.sh {name} gpu" if processor == "gpu" else "Build it: make image"
+    return f"Build it: docker/image.sh {name} gpu" if processor == "gpu" else "Build it: make images"
 
 
 class ImageCannotTrain(MachineCannot):
