@@ -100,8 +100,11 @@ CAUSES = {
         more=SYNC,
         act=limit_memory,
     ),
+    # A moment later the kernel has back what the killed one had (until then whoever asks for memory dies too), and a
+    # busy engine has heard of it.
     "a part of it out of memory": Cause(
-        f"{WANTS_MEMORY} {MUCH} | tail -c 399M > /dev/null; echo lost a rank > /opt/ml/output/failure; exit 1",
+        f"mkfifo /tmp/quiet; exec 3<> /tmp/quiet; {WANTS_MEMORY} {MUCH} | tail -c 399M > /dev/null; read -t 5 -u 3; "
+        "echo lost a rank > /opt/ml/output/failure; exit 1",
         "Failed",
         1,
         "AlgorithmError: OutOfMemory: a process was killed for want of memory. lost a rank, exit code: 1",
