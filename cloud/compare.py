@@ -6,13 +6,11 @@ rest is told, with what is the same counted.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from cloud.run_folder import RunFolder
+from cloud.run_folder import RunFolder, read_json
 
 _COMPARED = {
     "hyperparameter": "HyperParameters",
@@ -45,7 +43,7 @@ class Row:
 def compared(local: RunFolder, cloud: RunFolder, answer: Mapping[str, Any]) -> list[Row]:
     """Every field of both. `answer` describes the job in the cloud."""
     ours = local.answer()
-    plan = _json(local.directory / "plan.json")
+    plan = read_json(local.directory / "plan.json")
     sent = cloud.sent()
     rows = [
         Row("status", ours.get("TrainingJobStatus"), answer.get("TrainingJobStatus")),
@@ -113,11 +111,3 @@ def _by(row: Row) -> str:
     if isinstance(row.local, bool) or not (isinstance(row.local, int | float) and isinstance(row.cloud, int | float)):
         return ""
     return f" ({row.cloud / row.local - 1:+.1%})" if row.local else ""
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -12,10 +12,9 @@ from dataclasses import replace
 from cloud.aws import Aws, Client
 from cloud.aws_errors import told
 from cloud.images import Destination, RegistryImage, SignIn, TagTaken, checked_digest
+from cloud.request import PROJECT_TAG
 from training_job.errors import AccountCannot
 
-STACK_TAG = "homeport"
-"""What is ours in an account has this tag, whose value is the stack's name: clean-up goes by it."""
 UNTAGGED_DAYS = 14
 """Days after which ECR drops images without a tag: those that a push left unfinished, or that lost it."""
 
@@ -146,7 +145,7 @@ class Ecr:
                 imageTagMutability="IMMUTABLE",
                 imageScanningConfiguration={"scanOnPush": True},
                 encryptionConfiguration={"encryptionType": "AES256"},
-                tags=[{"Key": STACK_TAG, "Value": stack}],
+                tags=[{"Key": PROJECT_TAG, "Value": stack}],
             )
         except self._ecr.exceptions.RepositoryAlreadyExistsException:
             # Somebody else's push was quicker.
@@ -161,7 +160,7 @@ class Ecr:
             asked = {"registryId": self._where.registry.account, "repositoryNames": [name]}
             arn = self._ecr.describe_repositories(**asked)["repositories"][0]["repositoryArn"]
             tags = self._ecr.list_tags_for_resource(resourceArn=arn)["tags"]
-            return {"Key": STACK_TAG, "Value": stack} in tags
+            return {"Key": PROJECT_TAG, "Value": stack} in tags
         return False
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cloud.images import RegistryImage
+from cloud.run_folder import read_json
 
 _PUSHED = "pushed.json"
 
@@ -38,16 +38,7 @@ def keep_pushed(image: RegistryImage, rehearsal: Rehearsal, now: str) -> None:
 
 
 def _rehearsal(directory: Path, image_id: str) -> Rehearsal | None:
-    plan, answer = _json(directory / "plan.json"), _json(directory / "describe.json")
+    plan, answer = read_json(directory / "plan.json"), read_json(directory / "describe.json")
     if plan.get("image_id") != image_id or answer.get("TrainingJobStatus") != "Completed":
         return None
     return Rehearsal(directory.name, directory, str(answer.get("TrainingEndTime", "")))
-
-
-def _json(file: Path) -> dict[str, Any]:
-    """A run's file; empty where it is not there, or half of one that a power cut left."""
-    try:
-        content = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

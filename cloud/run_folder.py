@@ -84,12 +84,12 @@ class RunFolder:
 
     def sent(self) -> Sent | None:
         """What was sent from here; None where nothing was."""
-        content = _read(self.directory / _SENT)
+        content = read_json(self.directory / _SENT)
         return Sent(**content) if content else None
 
     def answer(self) -> dict[str, Any]:
         """How the job ended; empty while nobody saw that."""
-        return _read(self.directory / _ANSWER)
+        return read_json(self.directory / _ANSWER)
 
     def ended(self, answer: Mapping[str, Any]) -> None:
         """Keep how it ended."""
@@ -108,7 +108,7 @@ class RunFolder:
                         f"{self.directory.name} is followed by another process, which keeps its logs. Look on: "
                         f"tail -F {self.logs}/*.log"
                     ) from None
-                progress = Progress(**_read(self.directory / _READ))
+                progress = Progress(**read_json(self.directory / _READ))
                 for log in self.logs.glob("*.log"):
                     os.truncate(log, min(progress.sizes.get(log.stem, 0), log.stat().st_size))
                 yield progress
@@ -151,8 +151,8 @@ def _writing(path: Path) -> Iterator[None]:
         raise MachineCannot(f"{path} cannot be written: {error.strerror or error}. Write elsewhere: --runs") from None
 
 
-def _read(file: Path) -> dict[str, Any]:
-    """A file of the folder; empty where it is not there, or half of one that a power cut left."""
+def read_json(file: Path) -> dict[str, Any]:
+    """A file of a run; empty where it is not there, or half of one that a power cut left."""
     try:
         content = json.loads(file.read_text())
     except (OSError, ValueError):
