@@ -19,6 +19,7 @@ from local_mode.runner import RunResult
 from local_mode.supervision import Signal
 from local_mode.terminal import Stream
 from training_job import instance_types
+from training_job.errors import how_to_build
 from training_job.log_text import duration, lines_text
 from training_job.secret_names import masked
 
@@ -204,7 +205,7 @@ def doctor_text(machine: Machine, place: Place, images: Iterable[tuple[str, bool
             lines.append(f"bucket       {name}: S3 at {bucket.url or bucket.region}")
     lines.append(f"cache        {place.cache}, at most {place.cache_bytes / 1e9:g} GB")
     lines.append(f"jobs         {place.state}")
-    lines += [f"image        {name}{'' if there else ': not built; make images'}" for name, there in images]
+    lines += [f"image        {name}{'' if there else f': not built; {how_to_build(name)}'}" for name, there in images]
     return "\n".join(lines)
 
 

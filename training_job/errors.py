@@ -88,10 +88,14 @@ class ImageNotFound(MachineCannot):
 
 
 def _remedy(reference: str) -> str:
-    if not reference.startswith("homeport/"):
-        return "Check the name, or pull it first."
+    ours = reference.startswith("homeport/")
+    return f"Build it: {how_to_build(reference)}" if ours else "Check the name, or pull it first."
+
+
+def how_to_build(reference: str) -> str:
+    """The command that makes an image of ours."""
     name, _, processor = reference.removeprefix("homeport/").partition(":")
-    return f"Build it: docker/image.sh {name} gpu" if processor == "gpu" else "Build it: make images"
+    return f"docker/image.sh {name} gpu" if processor == "gpu" else "make images"
 
 
 class ImageCannotTrain(MachineCannot):

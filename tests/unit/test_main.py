@@ -265,7 +265,7 @@ def test_the_doctor_says_what_there_is(engine: FakeEngine, folder: Path, capsys:
     assert f"place        {folder}/homeport.toml" in out
     assert f"file system  training-data: {folder}/data (not there)" in out
     assert "image        homeport/tensorflow:cpu\n" in out
-    assert "image        homeport/tensorflow:gpu: not built; make image" in out
+    assert "image        homeport/tensorflow:gpu: not built; docker/image.sh tensorflow gpu\n" in out
 
 
 def test_ctrl_c_stops_a_job(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
