@@ -41,10 +41,11 @@ _MASK_RCNN = Eaten(59.6, "measured by the workshop")
 WAYS = {
     "CIFAR-10, batches": ("cifar10", "cifar10 floor", _CIFAR10),
     "CIFAR-10, moved and mirrored": ("cifar10 augmented", "cifar10 floor", _CIFAR10),
-    "COCO, TensorFlow's operations": ("coco", "coco floor", _MASK_RCNN),
-    "COCO, Mask R-CNN's scripts": ("mask_rcnn", "coco floor", _MASK_RCNN),
+    "COCO, our scripts": ("coco", "coco floor", _MASK_RCNN),
+    "COCO, Model Garden's parser": ("coco parser", "coco floor", _MASK_RCNN),
 }
 """What is shown, by the names that input_rates.py gives to a way and its floor."""
+_PEERS = ("coco parser",)
 
 
 def main() -> int:
@@ -64,6 +65,7 @@ def main() -> int:
     _print_table(cifar10["rates"] | coco["rates"])
     size = coco["photo_bytes"] / coco["photos"] / 1e3
     print(f"COCO's images are drawn here: noise and ellipses, 640 × 480, JPEG of {size:,.0f} kB, with 7 masks each")
+    print("What our scripts leave to the device that trains: size, colours, mirroring, anchors (mask_rcnn/inputs.py)")
     print(f"Median of {asked.runs} (least to most). Load average at the end {_load()}")
     if asked.json:
         asked.json.write_text(json.dumps({"cifar10": cifar10, "coco": coco}, indent=2) + "\n")
@@ -91,13 +93,10 @@ def _print_table(rates: dict[str, list[float]]) -> None:
     heads = ("images/s by a core", "floor: decode alone", "× floor", f"at least {REACH:g} of it", "8 V100s eat")
     print(f"\n{row('', *heads)}")
     for title, (name, floor, eaten) in WAYS.items():
-        if name not in rates:
-            print(f"{title} is left out: the image has not what it needs")
-            continue
         ours, floors = rates[name], rates[floor]
         # Each against the floor beside it: the machine's load differs from round to round.
         ratio = median(mine / beside for mine, beside in zip(ours, floors, strict=True))
-        met = "met" if ratio >= REACH else "not met"
+        met = "peer" if name in _PEERS else "met" if ratio >= REACH else "not met"
         cores = eaten.rate / median(ours)
         needs = f"{eaten.rate:,.4g} images/s, {cores:.1f} of {_CORES} cores ({eaten.source})"
         print(row(title, _spread(ours), _spread(floors), f"{ratio:.2f}", met, needs))

@@ -7,12 +7,12 @@ answer is one line of JSON: the rates of every way, one for each run; how many p
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before TensorFlow counts the cores
@@ -23,9 +23,6 @@ import tensorflow as tf  # noqa: E402
 BATCH, EPOCHS = 64, 20  # of CIFAR-10's; the digits that stand in for it are few
 PHOTOS, HEIGHT, WIDTH = 32, 480, 640  # as most of COCO's are
 OBJECTS = 7  # COCO has 7.3 in an image
-SHORT_SIDE = 800  # pixels, that the workshops train on
-MASK = 28  # pixels of a mask that is learnt
-MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of ImageNet
 BOX = tuple(f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax"))
 FEATURES = {
     "image/encoded": tf.io.FixedLenFeature([], tf.string),
@@ -107,35 +104,33 @@ def cifar10_ways(train: str) -> dict[str, Way]:
 
 
 def coco_ways(train: str) -> dict[str, Way]:
-    """The floor decodes JPEG and masks; the others make of them what Mask R-CNN takes."""
-    files = tf.data.Dataset.list_files(f"{train}/*.tfrecord")
-
-    def through(make: Callable[[tf.Tensor], object]) -> Way:
-        dataset = tf.data.TFRecordDataset(files).map(make)
-        return PHOTOS, lambda: consumed(dataset)
-
-    ways = {"coco floor": through(decoded_photo), "coco": through(prepared_photo)}
-    if importlib.util.find_spec("data") and importlib.util.find_spec("official"):
-        ways["mask_rcnn"] = scripts_way(train)
-    return ways
-
-
-def scripts_way(train: str) -> Way:
-    """As the scripts of Mask R-CNN take a channel, by Model Garden."""
+    """The floor decodes JPEG and masks; the others make of them what Mask R-CNN takes, or what a device makes it of."""
     import data  # noqa: PLC0415 where it lies is an argument
     from arguments import parse_args  # noqa: PLC0415
+    from official.vision.dataloaders.maskrcnn_input import Parser  # noqa: PLC0415
+    from official.vision.dataloaders.tf_example_decoder import TfExampleDecoder  # noqa: PLC0415
     from records import find_records  # noqa: PLC0415
-    from sharing import Share  # noqa: PLC0415
 
     args = parse_args("COCO's records")
     records = find_records(train)
-    steps = 4 * PHOTOS // args.batch_size  # several epochs, as it traces its functions anew each time
-
-    def go() -> None:
-        for _ in data.training_batches(records, Share(), args, first_step=0, steps=steps):
-            pass
-
-    return steps * args.batch_size, go
+    parser = Parser(
+        output_size=[args.image_size, args.image_size],
+        min_level=args.min_level,
+        max_level=args.max_level,
+        num_scales=1,
+        aspect_ratios=args.aspect_ratios,
+        anchor_size=args.anchor_size,
+        aug_rand_hflip=args.flip,
+        include_mask=True,
+    )
+    decode, parse = TfExampleDecoder(include_mask=True).decode, parser.parse_fn(is_training=True)
+    serialized = tf.data.TFRecordDataset(records.paths)
+    ways = {
+        "coco floor": serialized.map(decoded_photo),
+        "coco": data.training_dataset(records, np.arange(len(records)), args),
+        "coco parser": serialized.map(lambda record: parse(decode(record))).batch(args.batch_size),
+    }
+    return {name: (PHOTOS, partial(consumed, dataset)) for name, dataset in ways.items()}
 
 
 def decoded_photo(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -145,19 +140,6 @@ def decoded_photo(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     encoded = tf.sparse.to_dense(example["image/object/mask"], default_value="")
     masks = tf.map_fn(lambda png: tf.io.decode_png(png, 1)[..., 0], encoded, fn_output_signature=tf.uint8)
     return tf.io.decode_jpeg(example["image/encoded"], 3), boxes, masks
-
-
-def prepared_photo(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The image at the size of training, mirrored half of the time and normalised; each mask within its box."""
-    image, boxes, masks = decoded_photo(record)
-    masks = tf.image.crop_and_resize(masks[..., tf.newaxis], boxes, tf.range(tf.shape(boxes)[0]), (MASK, MASK))
-    if tf.random.uniform(()) < 0.5:
-        image, masks = image[:, ::-1], masks[:, :, ::-1]
-        boxes = tf.stack([boxes[:, 0], 1 - boxes[:, 3], boxes[:, 2], 1 - boxes[:, 1]], axis=1)
-    scale = SHORT_SIDE / min(HEIGHT, WIDTH)
-    # Before it is resized, which is linear: the same values for a third of the work.
-    normal = (tf.cast(image, tf.float32) - MEAN) * (1 / np.array(DEVIATION, np.float32))
-    return tf.image.resize(normal, (round(HEIGHT * scale), round(WIDTH * scale))), boxes, masks
 
 
 def write_photos(directory: Path) -> int:

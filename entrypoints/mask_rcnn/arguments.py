@@ -22,6 +22,12 @@ def parse_args(description):
     args = parser.parse_args()
     if args.image_size % 2**args.max_level:
         parser.error(f"--image-size must be a multiple of {2**args.max_level}, which is 2 to the --max-level")
+    there_are = args.proposals + args.max_objects
+    if not args.masks <= args.rois <= there_are:
+        parser.error(
+            f"--rois must be from --masks, {args.masks}, to {there_are}, as many as there are in an image: "
+            f"--proposals and --max-objects"
+        )
     return args
 
 

@@ -1,70 +1,78 @@
-"""Batches of images and of what Mask R-CNN is to find in them, by Model Garden's decoder and parser."""
+"""Batches of images and of what Mask R-CNN is to find in them: what a CPU does for them, by Model Garden's decoder.
+
+That is to decode, and little more. The rest is in inputs.py.
+"""
 
 import numpy as np
 import tensorflow as tf
-from official.vision.dataloaders.maskrcnn_input import Parser
+from inputs import MASK_SIDE, batch_spec
 from official.vision.dataloaders.tf_example_decoder import TfExampleDecoder
-from official.vision.ops import preprocess_ops
 
 from ranks import average
 from records import fault, find_records, without
 from sharing import epoch_order, validation_order
 
+decode = TfExampleDecoder().decode
+
+# Beside Model Garden's decoder, which would decode all of a mask and keep it in floats.
+MASKS = {"image/object/mask": tf.io.RaggedFeature(tf.string)}
+PADDING = {"images": 0, "sizes": 0, "boxes": -1, "classes": -1, "masks": -1}
+
 
 def training_batches(records, share, args, *, first_step, steps):
-    """Batches of (image, labels, id) of a rank: those of the steps from first_step up to `steps`."""
+    """Batches, as inputs.py takes them, and the ids of their images: those of a rank's steps from first_step on."""
     per_epoch = len(records) // (args.batch_size * share.size)
     epochs = range(first_step // per_epoch, -(-steps // per_epoch))
     order = {"batch_size": args.batch_size, "seed": args.seed}
     places = [epoch_order(len(records), share, **order, epoch=epoch).ravel() for epoch in epochs]
     places = np.concatenate([np.empty(0, np.int64), *places])
     places = places[(first_step % per_epoch if epochs else 0) * args.batch_size :]
-    parser = Parser(
-        output_size=[args.image_size, args.image_size],
-        min_level=args.min_level,
-        max_level=args.max_level,
-        num_scales=1,
-        aspect_ratios=args.aspect_ratios,
-        anchor_size=args.anchor_size,
-        rpn_batch_size_per_im=args.anchors_per_image,
-        aug_rand_hflip=args.flip,
-        max_num_instances=args.max_objects,
-        include_mask=True,
-    )
-    parse = parser.parse_fn(is_training=True)
-
-    def example(decoded):
-        known = tf.reduce_all((decoded["groundtruth_classes"] >= 1) & (decoded["groundtruth_classes"] < args.classes))
-        with tf.control_dependencies([tf.debugging.Assert(known, [decoded["groundtruth_classes"]])]):
-            image_id = tf.strings.to_number(decoded["source_id"], tf.int64)
-        image, labels = parse(decoded)
-        return image, labels, image_id
-
-    decoded = _decoded(records, places, include_mask=True)
-    dataset = decoded.map(example, tf.data.AUTOTUNE).batch(args.batch_size, drop_remainder=True)
+    dataset = training_dataset(records, places, args)
     yield from _naming_faults(dataset, records, places.reshape(-1, args.batch_size), args.classes)
 
 
-def validation_batches(records, share, args):
-    """Batches of (image, geometry, id): the ranks together see every image once, as it is."""
+def training_dataset(records, places, args):
+    """The records at those places, in that order, in batches of equal size."""
 
-    def example(decoded):
-        image, geometry = fit(decoded["image"], args)
-        return image, geometry, tf.strings.to_number(decoded["source_id"], tf.int64)
+    def example(record):
+        decoded = decode(record)
+        classes = decoded["groundtruth_classes"]
+        known = tf.reduce_all((classes >= 1) & (classes < args.classes))
+        with tf.control_dependencies([tf.debugging.Assert(known, [classes])]):
+            image_id = tf.strings.to_number(decoded["source_id"], tf.int64)
+        # As Model Garden's own parser: a crowd is no object to learn from, and neither is a box without any area.
+        there = tf.logical_not(decoded["groundtruth_is_crowd"]) & _has_area(decoded["groundtruth_boxes"])
+        there = tf.where(there)[: args.max_objects, 0]
+        masks = tf.io.parse_single_example(record, MASKS)["image/object/mask"]
+        boxes, classes, masks = (tf.gather(each, there) for each in (decoded["groundtruth_boxes"], classes, masks))
+        masks = tf.map_fn(_mask_in_box, (masks, boxes), fn_output_signature=tf.TensorSpec((MASK_SIDE, MASK_SIDE)))
+        image = decoded["image"]
+        return {
+            "images": image,
+            "sizes": tf.shape(image)[:2],
+            "boxes": boxes,
+            "classes": classes,
+            "masks": masks,
+        }, image_id
+
+    shapes = tf.nest.map_structure(lambda spec: spec.shape[1:], batch_spec(args))
+    dataset = _read(records, places).map(example, tf.data.AUTOTUNE)
+    padding = {name: tf.constant(PADDING[name], spec.dtype) for name, spec in batch_spec(args).items()}
+    return dataset.padded_batch(args.batch_size, (shapes, ()), (padding, tf.constant(0, tf.int64)), drop_remainder=True)
+
+
+def validation_batches(records, share, args):
+    """Batches of (images, sizes, ids): the ranks together see every image once, as it is."""
+
+    def example(record):
+        decoded = decode(record)
+        image = decoded["image"]
+        return image, tf.shape(image)[:2], tf.strings.to_number(decoded["source_id"], tf.int64)
 
     places = validation_order(len(records), share)
-    dataset = _decoded(records, places, include_mask=False).map(example, tf.data.AUTOTUNE).batch(args.eval_batch_size)
+    dataset = _read(records, places).map(example, tf.data.AUTOTUNE)
     batches = np.array_split(places, range(args.eval_batch_size, len(places), args.eval_batch_size))
-    yield from _naming_faults(dataset, records, batches, args.classes)
-
-
-def fit(image, args):
-    """An image of any size as the model takes it, and its geometry: sizes before and after, scale, offset (4 x 2)."""
-    side = [args.image_size, args.image_size]
-    image, geometry = preprocess_ops.resize_and_crop_image(
-        preprocess_ops.normalize_image(image), side, padded_size=side
-    )
-    return tf.ensure_shape(image, (*side, 3)), geometry
+    yield from _naming_faults(dataset.padded_batch(args.eval_batch_size), records, batches, args.classes)
 
 
 def load(channel, dist, share, args):
@@ -96,13 +104,21 @@ def _naming_faults(dataset, records, batches, classes):
         yield batch
 
 
-def _decoded(records, places, *, include_mask):
-    """What Model Garden's decoder makes of the records at those places."""
-    decode = TfExampleDecoder(include_mask=include_mask).decode
+def _read(records, places):
+    """The serialised examples at those places."""
 
     def read(place):
-        record = tf.numpy_function(records.read, [place], tf.string)
-        return decode(tf.ensure_shape(record, ()))
+        return tf.ensure_shape(tf.numpy_function(records.read, [place], tf.string), ())
 
-    dataset = tf.data.Dataset.from_tensor_slices(places)
-    return dataset.map(read, tf.data.AUTOTUNE, deterministic=True)
+    return tf.data.Dataset.from_tensor_slices(places).map(read, tf.data.AUTOTUNE)
+
+
+def _has_area(boxes):
+    return tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1)
+
+
+def _mask_in_box(given):
+    """The part of an encoded mask that is in its box, as a square; the box is y and x of two corners."""
+    encoded, box = given
+    mask = tf.io.decode_png(encoded, 1)[tf.newaxis]
+    return tf.image.crop_and_resize(mask, box[tf.newaxis], [0], (MASK_SIDE, MASK_SIDE))[0, ..., 0]

@@ -14,10 +14,10 @@ from results import coco_results
 def evaluate(dist, share, detector, records, args):
     """What all ranks found, as COCO's results, and COCO's metrics: on rank 0, and nothing on the others."""
     mine = {"ids": [], "results": []}
-    for images, geometry, ids in validation_batches(records, share, args):
-        found = {name: value.numpy() for name, value in detector.detect(images, geometry).items()}
+    for images, sizes, ids in validation_batches(records, share, args):
+        found = {name: value.numpy() for name, value in detector.detect(images, sizes).items()}
         for place, image_id in enumerate(ids.numpy()):
-            height, width = (int(side) for side in geometry[place, 0])
+            height, width = (int(side) for side in sizes[place])
             of_image = {name: value[place] for name, value in found.items()}
             mine["ids"].append(int(image_id))
             mine["results"] += coco_results(image_id, height, width, of_image)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import smdistributed.dataparallel.tensorflow as dist  # Ranks: the library that joins them
 import tensorflow as tf
+from inputs import batch_spec, model_inputs
 
 from arguments import parse_args
 from data import load, training_batches
@@ -80,9 +81,9 @@ def main():
         ids, seen, numbers = [], [], range(max(done, epoch * per_epoch), (epoch + 1) * per_epoch)
         start = time.perf_counter()
         for step in numbers:
-            images, labels, of_images = next(batches)
+            batch, of_images = next(batches)
             optimizer.learning_rate = rate(step)
-            seen.append(train_step(images, labels))
+            seen.append(train_step(batch))
             ids.extend(of_images.numpy())
             if (step + 1) % args.checkpoint_steps == 0 or step + 1 == numbers.stop:
                 # Ranks: one saves, what all have.
@@ -109,8 +110,9 @@ def main():
 def make_train_step(model, optimizer, args):
     """One step on a batch: its loss, and how good the heads are."""
 
-    @tf.function
-    def train_step(images, labels):
+    @tf.function(input_signature=[batch_spec(args)])
+    def train_step(batch):
+        images, labels = model_inputs(batch, args)
         with tf.GradientTape() as tape:
             outputs = model(
                 images,

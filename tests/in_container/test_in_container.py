@@ -83,6 +83,7 @@ def run_inside(engine: docker.DockerClient, carried: Path, image: str) -> Cases:
         INSIDE: "/tests/inside",
         INSIDE_PYTORCH: "/tests/inside_pytorch",
         ROOT / "docker": "/docker",
+        ROOT / "entrypoints": "/entrypoints",
         carried: "/pytest",
     }
     for source, target in mounts.items():

@@ -13,12 +13,13 @@ from tests.workloads.conftest import Train, Trained
 SMALL = {
     "classes": 4, "image_size": 128, "resnet": 10, "resnet_width": 0.25, "min_level": 3, "max_level": 5, "filters": 32,
     "box_units": 64, "mask_convolutions": 1, "anchor_size": 4, "aspect_ratios": 1, "proposals": 16, "max_objects": 4,
-    "masks": 8, "drop_epochs": "", "gradient_clip": 10, "flip": "false", "weight_decay": 0, "eval_batch_size": 25,
+    "rois": 20, "masks": 8, "drop_epochs": "", "gradient_clip": 10, "flip": "false", "weight_decay": 0,
+    "eval_batch_size": 25,
 }  # fmt: skip
 # What would make a step depend on more than its images: batch normalisation, which is frozen, and sampling, of anchors
 # and of regions of interest, of which all are taken here: 336 anchors; 16 proposals and 4 objects.
 SAME = SMALL | {
-    "epochs": 1, "batch_norm": "freeze", "anchors_per_image": 1024, "rois": 20, "foreground": 1.0, "scaling": "none",
+    "epochs": 1, "batch_norm": "freeze", "anchors_per_image": 1024, "foreground": 1.0, "scaling": "none",
     "learning_rate": 0.002, "warmup_steps": 10,
 }  # fmt: skip
 BATCH = 40

@@ -1,4 +1,4 @@
-"""Runs in the training image: nothing of ours is importable here, and `pins` is what docker/ says the image holds."""
+"""Runs in the training image: of ours only the scripts of entrypoints/ are here, and docker/, of which `pins` tells."""
 
 import subprocess
 import sys
