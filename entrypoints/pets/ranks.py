@@ -35,7 +35,8 @@ def total(dist, tensor):
 def shared(dist, value):
     """What rank 0 has, on every rank."""
     if hasattr(dist, "broadcast_object"):
-        return dist.broadcast_object(value, root_rank=0)
+        # Named, as its default is the value's type, which is another on ranks that have none: they would wait for ever.
+        return dist.broadcast_object(value, root_rank=0, name="shared")
     values = [value]
     dist.broadcast_object_list(values, src=0)
     return values[0]
