@@ -3,6 +3,7 @@
 import argparse
 import os
 
+from parsing import Parser, positive, truth
 from schedule import POLICIES
 
 
@@ -29,26 +30,3 @@ def parse_args(description):
     parser.add_argument("--checkpoint-dir", default="/opt/ml/checkpoints")
     parser.add_argument("--model_dir", dest="_", help=argparse.SUPPRESS)  # the SageMaker SDK adds it: not a directory
     return parser.parse_args()
-
-
-class Parser(argparse.ArgumentParser):
-    """One that raises: a job's FailureReason has the last error in stderr, and nothing of a usage."""
-
-    def error(self, message):
-        raise ValueError(message)
-
-
-def positive(text):
-    """A whole number from 1 on."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, not {number}")
-    return number
-
-
-def truth(text):
-    """SageMaker sends a job file's true and false as the words True and False."""
-    try:
-        return {"true": True, "false": False}[text.lower()]
-    except KeyError:
-        raise argparse.ArgumentTypeError(f"must be true or false, not {text!r}") from None

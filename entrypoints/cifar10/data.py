@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from augmentation import bordered, epoch_moves, moved
+from machine import untuned
 from sharing import epoch_order, validation_order
 
 IMAGE_SHAPE = (32, 32, 3)
@@ -66,14 +67,14 @@ def training_batches(images, share, *, batch_size, seed, epochs, first_epoch=0, 
 
     # An element is a whole batch: image by image, tf.data would take longer to call `take` than that takes.
     dataset = tf.data.Dataset.from_tensor_slices((np.concatenate(places), np.concatenate(moves)))
-    return dataset.map(take, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return untuned(dataset.map(take, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE))
 
 
 def validation_batches(images, share, *, batch_size):
     """Batches of (image, label, id): the ranks together see every image once, as it is."""
     places = validation_order(len(images), share)
     dataset = tf.data.Dataset.from_tensor_slices(tuple(field[places] for field in images))
-    return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    return untuned(dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE))
 
 
 def without_ids(pixels, labels, _):

@@ -15,3 +15,14 @@ def use_own_share(local_rank=0, local_size=1):
         tf.config.experimental.set_memory_growth(gpus[local_rank], True)
     else:
         tf.config.threading.set_intra_op_parallelism_threads(max(1, len(os.sched_getaffinity(0)) // local_size))
+
+
+def untuned(dataset):
+    """The data set with as many threads as it begins with, one for each core, up to 16.
+
+    What would look for a better number does so ever more rarely, every minute in the end, and holds up the end of a
+    training until it has looked once more.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)

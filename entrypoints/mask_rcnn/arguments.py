@@ -3,12 +3,13 @@
 import argparse
 import os
 
+from parsing import Parser, positive, truth
 from schedule import POLICIES
 
 
 def parse_args(description):
     """What the command line says, and else the toolkit's SM_* variables. The defaults are Mask R-CNN's own for COCO."""
-    parser = argparse.ArgumentParser(description=description.splitlines()[0], allow_abbrev=False)
+    parser = Parser(description=description.splitlines()[0], allow_abbrev=False)
     _add_training(parser)
     _add_model(parser)
     env = os.environ.get
@@ -72,22 +73,6 @@ def _add_model(parser):
     parser.add_argument("--foreground", type=float, default=0.25, help="the greatest part of them with an object")
     parser.add_argument("--masks", type=positive, default=128, help="that the mask head learns from, of an image")
     parser.add_argument("--max-objects", type=positive, default=100, help="of an image, to learn from and to find")
-
-
-def positive(text):
-    """A whole number from 1 on."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, not {number}")
-    return number
-
-
-def truth(text):
-    """SageMaker sends a job file's true and false as the words True and False."""
-    try:
-        return {"true": True, "false": False}[text.lower()]
-    except KeyError:
-        raise argparse.ArgumentTypeError(f"must be true or false, not {text!r}") from None
 
 
 def epochs(text):

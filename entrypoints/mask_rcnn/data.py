@@ -5,9 +5,10 @@ That is to decode, and little more. The rest is in inputs.py.
 
 import numpy as np
 import tensorflow as tf
-from inputs import MASK_SIDE, batch_spec
 from official.vision.dataloaders.tf_example_decoder import TfExampleDecoder
 
+from inputs import MASK_SIDE, batch_spec
+from machine import untuned
 from ranks import average
 from records import fault, find_records, without
 from sharing import epoch_order, validation_order
@@ -94,7 +95,7 @@ def load(channel, dist, share, args):
 
 def _naming_faults(dataset, records, batches, classes):
     """The batches; where one can't be made, an error that says which record is at fault, and why."""
-    made = iter(dataset.prefetch(2))
+    made = iter(untuned(dataset.prefetch(2)))
     for places in batches:
         try:
             batch = next(made)

@@ -1,6 +1,7 @@
 """The trained model as it is judged and served: from an encoded image to its objects in that image's own pixels."""
 
 import tensorflow as tf
+
 from inputs import fit, fitted_spec
 
 KINDS = {"num_detections": tf.int32, "detection_classes": tf.int32}

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import smdistributed.dataparallel.tensorflow as dist  # Ranks: the library that joins them
 import tensorflow as tf
-from inputs import batch_spec, model_inputs
 
 from arguments import parse_args
 from data import load, training_batches
 from detector import Detector
 from evaluation import evaluate
+from inputs import batch_spec, model_inputs
 from losses import HEADS, heads, losses
 from machine import use_own_share
 from model import build_model

@@ -1,15 +1,15 @@
 """The arguments of the training scripts of this folder: a job's hyperparameters, and where SageMaker puts things."""
 
-import argparse
 import os
 
 from model import NETWORKS
+from parsing import Parser, positive, truth
 from schedule import POLICIES
 
 
 def parse_args(description):
     """What the command line says, and else the toolkit's SM_* variables."""
-    parser = argparse.ArgumentParser(description=description.splitlines()[0], allow_abbrev=False)
+    parser = Parser(description=description.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--model", choices=NETWORKS, default="resnet50")
     parser.add_argument(
         "--weights", default="", help="file of the channel weights to begin with; else drawn by the seed"
@@ -37,19 +37,3 @@ def parse_args(description):
     parser.add_argument("--output-data-dir", default=env("SM_OUTPUT_DATA_DIR", "/opt/ml/output/data"))
     parser.add_argument("--checkpoint-dir", default="/opt/ml/checkpoints")
     return parser.parse_args()
-
-
-def positive(text):
-    """A whole number from 1 on."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, not {number}")
-    return number
-
-
-def truth(text):
-    """SageMaker sends a job file's true and false as the words True and False."""
-    try:
-        return {"true": True, "false": False}[text.lower()]
-    except KeyError:
-        raise argparse.ArgumentTypeError(f"must be true or false, not {text!r}") from None

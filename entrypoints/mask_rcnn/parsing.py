@@ -1,0 +1,1 @@
+../cifar10/parsing.py
