@@ -1,6 +1,9 @@
 """What the scripts ask of the library that joins the ranks, be it torch.distributed or Horovod."""
 
 import os
+import sys
+import time
+from pathlib import Path
 
 import torch
 
@@ -19,7 +22,29 @@ def launched():
     """This process among those of its host, and their number; a rank alone where nobody launched several."""
     for name, value in ALONE.items():
         os.environ.setdefault(name, value)
+    sys.excepthook = _naming_who_is_gone
     return int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+
+
+def _naming_who_is_gone(kind, error, traceback):
+    """Python's own; but where a connection broke, gloo tells its address alone, and torchrun blames who is left."""
+    gone = _dead_neighbours() if "gloo" in str(error) else []
+    if gone:
+        error = RuntimeError(f"rank {', '.join(map(str, gone))} is gone: {error}")
+    sys.__excepthook__(kind, error, traceback)
+
+
+def _dead_neighbours():
+    """The ranks of this host that have ended, as long as torchrun, which looks every 5 s, has not: its dead children.
+
+    It starts one for each rank of the host, in their order.
+    """
+    launcher = os.getppid()
+    pids = sorted(map(int, Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()))
+    first = int(os.environ["RANK"]) - int(os.environ["LOCAL_RANK"])
+    time.sleep(0.5)  # a process ends its connections before it is dead
+    states = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in pids]
+    return [first + place for place, state in enumerate(states) if state == "Z"]
 
 
 def total(dist, tensor):

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import os
+import random
+import re
 import shlex
 import subprocess
 import sys
@@ -22,7 +24,7 @@ from docker.models.containers import Container
 
 from container_engine.address import find_engine
 from local_mode.docker_engine import DockerEngine
-from tests.container.conftest import PYTORCH, ROOT, TENSORFLOW, Shell
+from tests.container.conftest import PYTORCH, ROOT, TENSORFLOW, Shell, wait_for
 from training_job.errors import NoEngine
 
 IMAGE = os.environ.get("HOMEPORT_TEST_IMAGE", TENSORFLOW)
@@ -31,10 +33,10 @@ MASK_RCNN = ROOT / "entrypoints" / "mask_rcnn"
 PETS = ROOT / "entrypoints" / "pets"
 MPIRUN = "mpirun --oversubscribe -np {ranks} -mca btl_vader_single_copy_mechanism none"
 # A rank that a launcher started is found by its variable, a script alone by being the shell's last child.
-KILL_LAST_RANK = (
-    "kill -KILL $(grep -lzxE '(OMPI_COMM_WORLD_)?RANK={}' /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 || true) "
-    "2>/dev/null || kill -KILL $!"
+KILL_RANK = (
+    "kill -KILL $(grep -lzxE '(OMPI_COMM_WORLD_)?RANK={}' /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 || true)"
 )
+KILL_LAST_RANK = f"{KILL_RANK} 2>/dev/null || kill -KILL $!"
 
 
 @dataclass(frozen=True)
@@ -227,6 +229,31 @@ def place_of_shapes(container: Container, tmp_path: Path, shapes: Path) -> Shell
 def pets_place(pytorch: Container, tmp_path: Path, sample: Path) -> Shell:
     """A folder in which jobs are run, the drawn pets on its FSx."""
     return place_of(pytorch, tmp_path, sample)
+
+
+def fails_by_name_when_killed(place: Shell, client: docker.DockerClient, job: Path, *arguments: str) -> None:
+    """Kill rank 1 of a job's two, once it has written the checkpoint of one of its first steps or epochs."""
+    name, process = place.begin(job, "--virtual-gpus", "2", *arguments)
+    number = random.randint(1, 3)
+    host = f"homeport-{name}-algo-1"
+    written = f"ls /opt/ml/checkpoints | grep -E '^(step|epoch)-0*{number}[.]'"
+    wait_for(lambda: _runs(client, host, written), 300, every=0.5)
+
+    assert _runs(client, host, KILL_RANK.format(1))
+    ran = place.end(name, process)
+
+    reason = ran.description["FailureReason"]
+    assert (ran.code, ran.description["TrainingJobStatus"]) == (1, "Failed")
+    # mpirun's words, or those of the scripts that torchrun starts.
+    assert re.search(r"process rank 1 .*signal 9 \(Killed\)|rank 1 is gone", reason, re.DOTALL), reason
+
+
+def _runs(client: docker.DockerClient, host: str, command: str) -> bool:
+    """Whether a command succeeds in a container, which may not have started yet."""
+    try:
+        return bool(client.containers.get(host).exec_run(["bash", "-c", command]).exit_code == 0)
+    except docker.errors.APIError:
+        return False
 
 
 def place_of(container: Container, folder: Path, data: Path) -> Shell:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import random
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -17,8 +16,8 @@ import pytest
 from docker import DockerClient
 from docker.models.containers import Container
 
-from tests.container.conftest import Ran, Shell, printed, wait_for
-from tests.workloads.conftest import CIFAR10, IMAGE
+from tests.container.conftest import Ran, Shell
+from tests.workloads.conftest import CIFAR10, IMAGE, fails_by_name_when_killed
 
 IMAGES = 1197
 BATCH = 16  # of a rank, as tf2.toml and horovod.toml have it
@@ -182,20 +181,8 @@ def test_the_smddp_runner_starts_eight_ranks_of_the_emulation_on_one_host(place:
 def test_a_rank_killed_in_whichever_step_it_is_fails_the_job_by_its_name(
     place: Shell, client: DockerClient, job: str
 ) -> None:
-    name, process = place.begin(
-        CIFAR10 / f"{job}.toml", "--set", f"image={IMAGE}", "--set", "hyperparameters.epochs=50", "--virtual-gpus", "2"
-    )
-    epoch = random.randint(1, 3)
-    wait_for(printed(place.folder / "runs" / name, f"epoch {epoch}/50"), 300)
-    host = client.containers.get(f"homeport-{name}-algo-1")
-
-    host.exec_run(["bash", "-c", "kill -KILL $(grep -lzx OMPI_COMM_WORLD_RANK=1 /proc/[0-9]*/environ | cut -d/ -f3)"])
-    ran = place.end(name, process)
-
-    reason = ran.description["FailureReason"]
-    assert ran.code == 1
-    assert "process rank 1" in reason, reason
-    assert "signal 9 (Killed)" in reason, reason
+    long = ("--set", f"image={IMAGE}", "--set", "hyperparameters.epochs=50")
+    fails_by_name_when_killed(place, client, CIFAR10 / f"{job}.toml", *long)
 
 
 @pytest.fixture

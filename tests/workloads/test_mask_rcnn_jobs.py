@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from docker import DockerClient
 from docker.models.containers import Container
 
 from tests.container.conftest import Ran, Shell
 from tests.unit.test_prepare_coco import read_split
-from tests.workloads.conftest import IMAGE, MASK_RCNN, place_of
+from tests.workloads.conftest import IMAGE, MASK_RCNN, fails_by_name_when_killed, place_of
 
 IMAGES = {"train": 800, "validation": 100}
 
@@ -38,11 +39,14 @@ def _ranks(ran: Ran) -> list[dict[str, Any]]:
     return sorted((json.loads(packed[name]) for name in packed if name.startswith("ranks/")), key=lambda r: r["rank"])
 
 
-def _assert_ranks_agree(ran: Ran, ranks: list[tuple[int, int, int, str]], batch: int) -> None:
-    """They are these (rank, size, local rank, host), have the same weights, and saw every image of a batch once."""
+def _assert_ranks_agree(ran: Ran, *, hosts: int, processes: int, batch: int) -> None:
+    """They are so many, on so many hosts, have the same weights, and saw every image of an epoch's batches once."""
     reports = _ranks(ran)
+    size = hosts * processes
     seen = list(itertools.chain.from_iterable(report["image_ids"] for report in reports))
-    assert [(each["rank"], each["size"], each["local_rank"], each["host"]) for each in reports] == ranks
+    told = [(each["rank"], each["size"], each["local_rank"]) for each in reports]
+    assert told == [(rank, size, rank % processes) for rank in range(size)]
+    assert len({each["host"] for each in reports}) == hosts
     assert len({each["weights_sha256"] for each in reports}) == 1
     assert len(set(seen)) == len(seen) == IMAGES["train"] // batch * batch
     assert set(seen) <= set(range(1, IMAGES["train"] + 1))
@@ -95,7 +99,7 @@ def test_the_smddp_job_learns_the_shapes_by_the_toolkits_own_runner(
     assert " smddprun " in ran.log()
     assert _metrics(ran).keys() == {each["Name"] for each in _definitions(ran)}
     _assert_has_learned(ran)
-    _assert_ranks_agree(ran, [(0, 2, 0, "algo-1"), (1, 2, 1, "algo-1")], batch=8)
+    _assert_ranks_agree(ran, hosts=1, processes=2, batch=8)
     _assert_is_served_as_it_was_trained(ran, container, shapes)
 
 
@@ -108,7 +112,7 @@ def test_every_other_job_learns_the_shapes(
 
     size = 2 if job == "horovod" else 1
     _assert_has_learned(ran)
-    _assert_ranks_agree(ran, [(rank, size, rank, "algo-1") for rank in range(size)], batch=4 * size)
+    _assert_ranks_agree(ran, hosts=1, processes=size, batch=4 * size)
     _assert_is_served_as_it_was_trained(ran, container, shapes)
 
 
@@ -118,10 +122,19 @@ def test_two_hosts_of_two_processes_are_four_ranks_with_the_same_weights(place_o
     hosts = ["--instance-count", "2", "--virtual-gpus", "2"]
     ran = _train(place_of_shapes, job, *hosts, "--set", "hyperparameters.epochs=1")
 
-    four = [(0, 4, 0, "algo-1"), (1, 4, 1, "algo-1"), (2, 4, 0, "algo-2"), (3, 4, 1, "algo-2")]
-    _assert_ranks_agree(ran, four, batch=16)
+    _assert_ranks_agree(ran, hosts=2, processes=2, batch=16)
     found = json.loads(ran.packed("output.tar.gz")["detections.json"])
     assert {each["image_id"] for each in found} <= set(range(801, 901))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("job", ["smddp", "horovod"])
+def test_a_rank_killed_in_whichever_step_it_is_fails_the_job_by_its_name(
+    place_of_shapes: Shell, client: DockerClient, job: str
+) -> None:
+    fails_by_name_when_killed(
+        place_of_shapes, client, MASK_RCNN / f"{job}.toml", *_settings("hyperparameters.checkpoint-steps=1")
+    )
 
 
 def test_an_object_of_an_unknown_class_is_a_failure_reason_in_words(place_of_shapes: Shell) -> None:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from docker import DockerClient
 from docker.models.containers import Container
 
 from tests.container.conftest import Ran, Shell
-from tests.workloads.conftest import PETS
+from tests.workloads.conftest import PETS, fails_by_name_when_killed
 
 METRICS = {"Train_Time", "Train_Speed", "Train_Loss", "Train_Prec@1", "Test_Loss", "Test_Prec@1", "Test_Prec@5"}
 # Loaded without any of our code, as a server would.
@@ -131,27 +132,10 @@ def test_two_hosts_of_two_processes_are_four_ranks_with_the_same_weights(pets_pl
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("way", ["ddp", "smddp", "horovod"])
-def test_a_killed_rank_is_named_in_the_failure_reason(pets_place: Shell, way: str) -> None:
-    source = pets_place.folder / "source"
-    shutil.copytree(PETS, source)
-    script = source / f"train_{way}.py"
-    kill = (
-        "            if share.rank == 1 and len(seen) == 5: import os, signal; os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    text = script.read_text()
-    script.write_text(
-        text.replace("            images, labels, of_images", f"{kill}            images, labels, of_images")
-    )
-    assert kill in script.read_text()
-    job = pets_place.folder / "killed.toml"
-    job.write_text(f'extends = "{PETS / f"{way}.toml"}"\nsource_dir = "{source}"\nentry_point = "{script.name}"\n')
-
-    ran = pets_place.train(job, "--virtual-gpus", "2")
-
-    reason = ran.description["FailureReason"]
-    assert (ran.code, ran.description["TrainingJobStatus"]) == (1, "Failed")
-    assert "rank" in reason
-    assert "1" in reason.partition("rank")[2][:20]
+def test_a_rank_killed_in_whichever_step_it_is_fails_the_job_by_its_name(
+    pets_place: Shell, client: DockerClient, way: str
+) -> None:
+    fails_by_name_when_killed(pets_place, client, PETS / f"{way}.toml", "--set", "hyperparameters.epochs=50")
 
 
 @pytest.fixture
