@@ -104,13 +104,12 @@ def test_the_smddp_job_learns_the_shapes_by_the_toolkits_own_runner(
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("job", ["mask_rcnn", "horovod"])
+@pytest.mark.parametrize(("job", "size"), [("mask_rcnn", 1), ("smddp", 1), ("horovod", 2)])
 def test_every_other_job_learns_the_shapes(
-    place_of_shapes: Shell, container: Container, shapes: Path, job: str
+    place_of_shapes: Shell, container: Container, shapes: Path, job: str, size: int
 ) -> None:
-    ran = _train(place_of_shapes, job)
+    ran = _train(place_of_shapes, job, "--virtual-gpus", str(size))
 
-    size = 2 if job == "horovod" else 1
     _assert_has_learned(ran)
     _assert_ranks_agree(ran, hosts=1, processes=size, batch=4 * size)
     _assert_is_served_as_it_was_trained(ran, container, shapes)

@@ -93,8 +93,9 @@ def test_the_other_ways_learn_them_too(pets_place: Shell, pytorch: Container, wa
 
 
 @pytest.mark.nightly
-def test_one_process_learns_them_too(pets_place: Shell, pytorch: Container) -> None:
-    _learned(_train(pets_place, PETS / "one.toml"), pytorch, ranks=1)
+@pytest.mark.parametrize("way", ["one", "smddp", "horovod"])
+def test_one_process_learns_them_too(pets_place: Shell, pytorch: Container, way: str) -> None:
+    _learned(_train(pets_place, PETS / f"{way}.toml", "--virtual-gpus", "1"), pytorch, ranks=1)
 
 
 @pytest.mark.nightly
