@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import io
-import os
-import signal
 import sys
-from collections.abc import Callable
 from importlib import import_module
+
+from training_job.command_line import Command, add_job_arguments, add_list_arguments, add_runs, carry_out
 
 _MODULES = {
     "plan": "commands",
@@ -28,35 +26,12 @@ _MODULES = {
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns its exit code: 0 completed, 1 failed, 2 wrong job or command, 3 the account cannot,
     4 stopped, 5 ran past its time, 130 interrupted."""
-    # Until a command listens for it, Ctrl-C simply ends this process: whatever runs in the cloud goes on.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # A terminal that knows no “·” must not end a command.
-            stream.reconfigure(errors="replace")
-    asked = _parser().parse_args(arguments)
-    # Here and not above: --help answers before pydantic and boto3 are loaded.
-    from training_job.errors import HomeportError  # noqa: PLC0415
-
-    try:
-        code = _command(asked.command)(asked)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read has read enough: homeport-cloud logs NAME | head -1
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except HomeportError as error:
-        print(f"homeport-cloud: {error}", file=sys.stderr)
-        code = error.exit_code
-    except KeyboardInterrupt:
-        print("homeport-cloud: interrupted", file=sys.stderr)
-        code = 130
-    return code
+    return carry_out(_parser(), arguments, _command, interrupted="interrupted")
 
 
-def _command(name: str) -> Callable[[argparse.Namespace], int]:
+def _command(name: str) -> Command:
     """What carries out a command: the `run` of a module that is loaded for it alone."""
-    run: Callable[[argparse.Namespace], int] = import_module(f"cloud.{_MODULES[name]}").run
+    run: Command = import_module(f"cloud.{_MODULES[name]}").run
     return run
 
 
@@ -73,24 +48,13 @@ def _parser() -> argparse.ArgumentParser:
     push = commands.add_parser("push", help="send a job's image to the account's registry")
     push.add_argument("--tag", help="one more tag for it, beside its version and content")
     train = commands.add_parser("train", help="send a job to SageMaker and follow it to its end")
-    _job_arguments(plan)
-    _job_arguments(push)
-    _job_arguments(train)
+    add_job_arguments(plan)
+    add_job_arguments(push)
+    add_job_arguments(train)
     _train_arguments(train)
     _job_commands(commands)
     _account_commands(commands)
     return parser
-
-
-def _job_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("job", metavar="JOB", help="a job file (TOML), or a CreateTrainingJob request (JSON)")
-    command.add_argument("--instance-count", type=int, metavar="N", help="run on N hosts")
-    command.add_argument("--instance-type", metavar="T", help="run on this ml.* type")
-    command.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a key, such as hyperparameters.epochs=1"
-    )
-    command.add_argument("--name", help="the training job's name, instead of the job file's with the time")
-    command.add_argument("--runs", metavar="DIRECTORY", help="where run folders are (default: runs)")
 
 
 def _train_arguments(train: argparse.ArgumentParser) -> None:
@@ -116,20 +80,14 @@ def _job_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     stop.add_argument("--wait", action="store_true", help="return once it has ended")
     for command in (described, logs, stop):
         command.add_argument("name", metavar="NAME", help="a job's name")
-        command.add_argument("--runs", metavar="DIRECTORY", help="where run folders are (default: runs)")
+        add_runs(command)
     listed = commands.add_parser("list", help="show the account's training jobs, newest first")
-    listed.add_argument("--json", action="store_true", help="print ListTrainingJobs' answer")
-    listed.add_argument(
-        "--status",
-        choices=("InProgress", "Completed", "Failed", "Stopping", "Stopped"),
-        help="only jobs of this status",
-    )
-    listed.add_argument("--limit", type=_count, default=50, metavar="N", help="at most N jobs; 0: all (default: 50)")
+    add_list_arguments(listed)
     compared = commands.add_parser("compare", help="show what differed between a run here and one in the cloud")
     compared.add_argument("local", metavar="LOCAL", help="the run here: its name, or its folder")
     compared.add_argument("cloud", metavar="CLOUD", help="the run in the cloud: its name, or its folder")
     compared.add_argument("--json", action="store_true", help="print every field with both values")
-    compared.add_argument("--runs", metavar="DIRECTORY", help="where run folders are (default: runs)")
+    add_runs(compared)
 
 
 def _account_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -150,12 +108,6 @@ def _account_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
     push = directions.add_parser("push", help="upload a data set")
     push.add_argument("dataset", metavar="DATASET", help="a directory, or a file system's path: fsx://NAME/path")
     push.add_argument("--to", metavar="s3://…", help="where it goes (default: the account's bucket)")
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number of jobs, not {text!r}")
-    return int(text)
 
 
 if __name__ == "__main__":
