@@ -23,9 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
-from download import Archive, ChecksumError, NetworkError, fetch
+from download import Archive, NetworkError, fetch
 from tfrecords import example, record
-from whole import WRONG_PLACE, ForeignDirectoryError, alone_in, complain, completed, refuse_foreign, replace, workspace
+from whole import ended, make_whole
 
 SHARDS = 16  # files in a split: any number of ranks up to 16 finds a fair share of them
 IMAGE_SHAPE = (32, 32, 3)
@@ -81,31 +81,18 @@ def main(argv: list[str] | None = None) -> int:
         help="auto (the default) is CIFAR-10, and the digits where it can't be reached",
     )
     args = parser.parse_args(argv)
-    try:
-        prepare(args.directory, args.source)
-    except KeyboardInterrupt:
-        return complain(parser.prog, "interrupted: nothing half-made is left, and a download goes on next time", 130)
-    except (ForeignDirectoryError, NetworkError, ChecksumError) as error:
-        return complain(parser.prog, error, 2 if isinstance(error, ForeignDirectoryError) else 3)
-    except OSError as error:
-        return complain(parser.prog, f"can't write {args.directory}: {error}", 2 if error.errno in WRONG_PLACE else 3)
-    return 0
+    return ended(parser.prog, args.directory, lambda: prepare(args.directory, args.source))
 
 
 def prepare(directory: Path, source: str) -> None:
     """Make the directory hold the whole data set, unless it does."""
-    target = directory.resolve()  # a symlink stays, and what it points to is replaced
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with alone_in(target.parent), workspace(target) as partial:
-        made = completed(target)
-        if made and source in ("auto", made["name"]):
-            upgrade = "" if made["name"] == "cifar10" else "; --source cifar10 replaces it"
-            print(f"{directory} is complete: {in_words(made)}{upgrade}")
-            return
-        refuse_foreign(target)
-        manifest = write(read(source, beside=target.parent), partial)
-        replace(target, partial)
-        print(f"{directory}: {in_words(manifest)}")
+    manifest, was_there = make_whole(
+        directory,
+        is_enough=lambda made: source in ("auto", made["name"]),
+        make=lambda beside, partial: write(read(source, beside), partial),
+    )
+    upgrade = "; --source cifar10 replaces it" if was_there and manifest["name"] != "cifar10" else ""
+    print(f"{directory}{' is complete' if was_there else ''}: {in_words(manifest)}{upgrade}")
 
 
 def in_words(manifest: dict) -> str:

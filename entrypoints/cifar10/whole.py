@@ -9,8 +9,10 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from download import ChecksumError, NetworkError
 
 # What the operating system says when the directory named can't be one of ours; anything else is this machine's fault.
 WRONG_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
@@ -20,10 +22,46 @@ class ForeignDirectoryError(Exception):
     """The directory holds something that this program did not make, so it must not be replaced."""
 
 
-def complain(program: str, reason: object, exit_code: int) -> int:
-    """One line on stderr, and the exit code for it."""
+def ended(program: str, directory: Path, prepare: Callable[[], None]) -> int:
+    """Prepare, and return the exit code; where it fails, say in a sentence why.
+
+    2 is the command line's fault, 3 the network's or the disk's, 130 an interruption.
+    """
+    try:
+        prepare()
+    except KeyboardInterrupt:
+        return _complain(program, "interrupted: nothing half-made is left, and a download goes on next time", 130)
+    except ForeignDirectoryError as error:
+        return _complain(program, error, 2)
+    except (NetworkError, ChecksumError) as error:
+        return _complain(program, error, 3)
+    except OSError as error:
+        return _complain(program, f"can't write {directory}: {error}", 2 if error.errno in WRONG_PLACE else 3)
+    return 0
+
+
+def _complain(program: str, reason: object, exit_code: int) -> int:
     print(f"{program}: {reason}", file=sys.stderr)
     return exit_code
+
+
+def make_whole(
+    directory: Path, *, is_enough: Callable[[dict], bool], make: Callable[[Path, Path], dict]
+) -> tuple[dict, bool]:
+    """The manifest of the directory once it is whole, and whether it was before.
+
+    `make` gets where downloads go and what to fill, and returns the manifest.
+    """
+    target = directory.resolve()  # a symlink stays, and what it points to is replaced
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with alone_in(target.parent), workspace(target) as partial:
+        made = completed(target)
+        if made and is_enough(made):
+            return made, True
+        refuse_foreign(target)
+        manifest = make(target.parent, partial)
+        replace(target, partial)
+        return manifest, False
 
 
 @contextlib.contextmanager

@@ -23,8 +23,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from coco import Split, drawn, zipped
-from download import Archive, ChecksumError, NetworkError, fetch
-from whole import WRONG_PLACE, ForeignDirectoryError, alone_in, complain, completed, refuse_foreign, replace, workspace
+from download import Archive, ChecksumError, fetch
+from whole import ended, make_whole
 
 # Ranks share images, not files, so any number of them has a fair share; files are for a file system that stripes them.
 SHARDS = {"coco": {"train": 256, "validation": 32}, "shapes": {"train": 64, "validation": 64}}
@@ -61,39 +61,29 @@ def main(argv: list[str] | None = None) -> int:
     """Prepare the data set, or say in a sentence why not: 2 is the command line's fault, 3 the network's or disk's."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", type=Path, help="where the data set goes, such as data/fsx/mask_rcnn")
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--coco", action="store_true", help="fetch COCO-2017: 20 GB, and as much again for the records")
-    source.add_argument("--sample", action="store_true", help="draw 900 images of shapes: the default")
+    sources = parser.add_mutually_exclusive_group()
+    sources.add_argument(
+        "--coco", action="store_true", help="fetch COCO-2017: 20 GB, and as much again for the records"
+    )
+    sources.add_argument("--sample", action="store_true", help="draw 900 images of shapes: the default")
     args = parser.parse_args(argv)
-    try:
-        prepare(args.directory, "coco" if args.coco else "shapes")
-    except KeyboardInterrupt:
-        return complain(parser.prog, "interrupted: nothing half-made is left, and a download goes on next time", 130)
-    except (ForeignDirectoryError, NetworkError, ChecksumError) as error:
-        return complain(parser.prog, error, 2 if isinstance(error, ForeignDirectoryError) else 3)
-    except OSError as error:
-        return complain(parser.prog, f"can't write {args.directory}: {error}", 2 if error.errno in WRONG_PLACE else 3)
-    return 0
+    source = "coco" if args.coco else "shapes"
+    return ended(parser.prog, args.directory, lambda: prepare(args.directory, source))
 
 
 def prepare(directory: Path, source: str) -> None:
     """Make the directory hold the whole data set, unless it does."""
-    target = directory.resolve()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with alone_in(target.parent), workspace(target) as partial_target:
-        made = completed(target)
-        if made and source in ("shapes", made["name"]):  # a sample never takes COCO's place
-            print(f"{directory} is complete: {in_words(made)}")
-            return
-        refuse_foreign(target)
-        splits = read(source, beside=target.parent)
-        manifest = {
-            "name": source,
-            "splits": {name: write_split(splits[name], name, partial_target / name, source) for name in splits},
-        }
-        (partial_target / "dataset.json").write_text(json.dumps(manifest, indent=2) + "\n")
-        replace(target, partial_target)
-        print(f"{directory}: {in_words(manifest)}")
+
+    def make(beside: Path, partial: Path) -> dict:
+        splits = read(source, beside)
+        written = {name: write_split(splits[name], name, partial / name, source) for name in splits}
+        manifest = {"name": source, "splits": written}
+        (partial / "dataset.json").write_text(json.dumps(manifest, indent=2) + "\n")
+        return manifest
+
+    # A sample never takes COCO's place.
+    manifest, was_there = make_whole(directory, is_enough=lambda made: source in ("shapes", made["name"]), make=make)
+    print(f"{directory}{' is complete' if was_there else ''}: {in_words(manifest)}")
 
 
 def in_words(manifest: dict) -> str:

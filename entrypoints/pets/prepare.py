@@ -26,7 +26,7 @@ from PIL import Image
 
 from download import Archive, ChecksumError, NetworkError, fetch
 from drawing import drawn_pets
-from whole import WRONG_PLACE, ForeignDirectoryError, alone_in, complain, completed, refuse_foreign, replace, workspace
+from whole import ended, make_whole
 
 OXFORD = Archive(
     url="https://www.robots.ox.ac.uk/~vgg/data/pets/data/images.tar.gz",
@@ -46,31 +46,18 @@ def main(argv: list[str] | None = None) -> int:
     for name, words in (("oxford", "the real set, or fail"), ("sample", "the drawn set, without the network")):
         source.add_argument(f"--{name}", dest="source", action="store_const", const=name, default="auto", help=words)
     args = parser.parse_args(argv)
-    try:
-        prepare(args.directory, args.source)
-    except KeyboardInterrupt:
-        return complain(parser.prog, "interrupted: nothing half-made is left, and a download goes on next time", 130)
-    except (ForeignDirectoryError, NetworkError, ChecksumError) as error:
-        return complain(parser.prog, error, 2 if isinstance(error, ForeignDirectoryError) else 3)
-    except OSError as error:
-        return complain(parser.prog, f"can't write {args.directory}: {error}", 2 if error.errno in WRONG_PLACE else 3)
-    return 0
+    return ended(parser.prog, args.directory, lambda: prepare(args.directory, args.source))
 
 
 def prepare(directory: Path, source: str) -> None:
     """Make the directory hold the whole data set, unless it does."""
-    target = directory.resolve()  # a symlink stays, and what it points to is replaced
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with alone_in(target.parent), workspace(target) as partial:
-        made = completed(target)
-        if made and source in ("auto", made["name"]):
-            upgrade = "" if made["name"] == "oxford" else "; --oxford replaces it"
-            print(f"{directory} is complete: {in_words(made)}{upgrade}")
-            return
-        refuse_foreign(target)
-        manifest = read_and_write(source, target.parent, partial)
-        replace(target, partial)
-        print(f"{directory}: {in_words(manifest)}")
+    manifest, was_there = make_whole(
+        directory,
+        is_enough=lambda made: source in ("auto", made["name"]),
+        make=lambda beside, partial: read_and_write(source, beside, partial),
+    )
+    upgrade = "; --oxford replaces it" if was_there and manifest["name"] != "oxford" else ""
+    print(f"{directory}{' is complete' if was_there else ''}: {in_words(manifest)}{upgrade}")
 
 
 def in_words(manifest: dict) -> str:
