@@ -1,10 +1,12 @@
-"""What a training leaves for people: lines in the log, tables, a plot, a report of every rank."""
+"""What a training leaves for people: lines in the log, TensorBoard's files, tables, a plot, a report of every rank."""
 
 import csv
 import hashlib
 import json
 import socket
 from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
 
 from plot import curves
 
@@ -15,6 +17,8 @@ class Report:
     def __init__(self, directory, epochs):
         self._directory, self._epochs = directory and Path(directory), epochs
         self._steps, self._rows = [], []
+        if directory:
+            self._board = SummaryWriter(str(self._directory / "tensorboard"))
 
     def resumed(self, state):
         """Which checkpoint it goes on from."""
@@ -37,10 +41,15 @@ class Report:
         print_line("  ".join([f"epoch {epoch + 1}/{self._epochs}", *(f"{k}={v:.4f}:" for k, v in words.items())]))
         self._steps += steps
         self._rows.append({"epoch": epoch + 1, **metrics})
+        for step, loss, rate in steps:
+            self._board.add_scalar("step/loss", loss, step)
+            self._board.add_scalar("step/learning_rate", rate, step)
+        for name, value in metrics.items():
+            self._board.add_scalar(f"epoch/{name}", value, epoch + 1)
+        self._board.flush()
         self._write()  # after every epoch: a job may be stopped
 
     def _write(self):
-        self._directory.mkdir(parents=True, exist_ok=True)
         with (self._directory / "steps.csv").open("w", newline="") as file:
             csv.writer(file).writerows([("step", "loss", "learning_rate"), *self._steps])
         with (self._directory / "epochs.csv").open("w", newline="") as file:

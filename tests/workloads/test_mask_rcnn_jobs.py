@@ -86,7 +86,9 @@ def _tar(files: dict[str, bytes]) -> bytes:
 
 
 def _assert_has_learned(ran: Ran) -> None:
-    metrics = _metrics(ran)
+    metrics, left = _metrics(ran), ran.packed("output.tar.gz")
+    assert left["curves.svg"].startswith(b"<svg")
+    assert any(name.startswith("tensorboard/events.out.tfevents") for name in left)
     assert metrics["mAP(bbox)/IoU=0.5"] >= 0.5
     assert metrics["mAP(segm)/IoU=0.5:0.95"] > 0.3
 

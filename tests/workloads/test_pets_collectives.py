@@ -77,7 +77,8 @@ def test_two_ranks_validate_every_image_as_one_does(alone: Trained, two: Trained
     assert float(same_epoch["val_accuracy"]) == pytest.approx(float(one_epoch["val_accuracy"]), abs=0.01)
 
 
-def test_a_training_leaves_a_plot_of_loss_and_accuracy(two: Trained) -> None:
+def test_a_training_leaves_tensorboards_files_and_a_plot(two: Trained) -> None:
+    assert any(name.startswith("tensorboard/events.out.tfevents") for name in two.files)
     assert two.files["curves.svg"].startswith(b"<svg")
 
 
