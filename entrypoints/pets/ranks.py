@@ -40,10 +40,13 @@ def _dead_neighbours():
     It starts one for each rank of the host, in their order.
     """
     launcher = os.getppid()
-    pids = sorted(map(int, Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()))
     first = int(os.environ["RANK"]) - int(os.environ["LOCAL_RANK"])
     time.sleep(0.5)  # a process ends its connections before it is dead
-    states = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in pids]
+    try:
+        pids = sorted(map(int, Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()))
+        states = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in pids]
+    except OSError:
+        return []  # it has looked meanwhile, or there was none
     return [first + place for place, state in enumerate(states) if state == "Z"]
 
 
