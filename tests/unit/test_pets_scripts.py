@@ -8,10 +8,11 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from tests.scripts import imported
 from training_job.job_file import read_job
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,41 @@ def _arguments() -> set[str]:
         and call.func.attr == "add_argument"
         and isinstance(call.args[0], ast.Constant)
     }
+
+
+class _Torch(ModuleType):
+    """As much of torch as asks for GPUs, on a host that has so many; keeps which one was taken."""
+
+    def __init__(self, gpus: int) -> None:
+        super().__init__("torch")
+        self.taken: list[int] = []
+        self.threads: list[int] = []
+        self.cuda = SimpleNamespace(device_count=lambda: gpus, set_device=self.taken.append)
+        self.device = lambda *words: words
+        self.set_num_threads = self.threads.append
+
+
+@pytest.mark.parametrize(("gpus", "device", "taken"), [(8, ("cuda", 3), [3]), (0, ("cpu",), [])])
+def test_a_rank_takes_the_gpu_of_its_own_number_or_a_part_of_the_cores(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, device: tuple[object, ...], taken: list[int]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", torch := _Torch(gpus))
+
+    with imported(FOLDER, "machine") as machine:
+        assert machine.own_share(3, 8) == device
+
+    assert torch.taken == taken
+    assert len(torch.threads) == (0 if gpus else 1)
+
+
+def test_a_rank_without_a_gpu_of_its_own_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", _Torch(2))
+
+    with (
+        imported(FOLDER, "machine") as machine,
+        pytest.raises(ValueError, match=r"this host has 2 GPU\(s\) for its 4 ranks: each needs its own"),
+    ):
+        machine.own_share(2, 4)
 
 
 def test_the_scripts_for_ddp_and_smddp_differ_in_words_an_import_and_the_backend() -> None:
