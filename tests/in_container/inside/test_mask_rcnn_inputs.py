@@ -1,11 +1,15 @@
 """What the scripts of Mask R-CNN make of a record is what Model Garden's own parser makes of it."""
 
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+
+os.environ["MPLCONFIGDIR"] = "/tmp/matplotlib"  # not at home, where test_file_system.py looks what the build has left
+
 from official.vision.dataloaders.maskrcnn_input import Parser
 from official.vision.dataloaders.tf_example_decoder import TfExampleDecoder
 

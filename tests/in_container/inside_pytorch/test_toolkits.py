@@ -68,8 +68,9 @@ def test_torch_has_gloo_and_its_numpy() -> None:
 def test_horovod_is_built_with_mpi_and_gloo_and_adds_up_over_two_ranks(tmp_path: Path) -> None:
     program = tmp_path / "add.py"
     program.write_text(
-        "import horovod.torch as hvd, torch; hvd.init(); "
-        "print(hvd.mpi_built(), hvd.gloo_built(), hvd.size(), hvd.allreduce(torch.ones(1), op=hvd.Sum).item())"
+        "import os, horovod.torch as hvd, torch; hvd.init(); total = hvd.allreduce(torch.ones(1), op=hvd.Sum).item(); "
+        # In one write: print makes several, between which the other rank's come.
+        "os.write(1, f'{hvd.mpi_built()} {hvd.gloo_built()} {hvd.size()} {total}\\n'.encode())"
     )
     mpirun = ["mpirun", "--oversubscribe", "-np", "2", "-mca", "btl_vader_single_copy_mechanism", "none"]
 
